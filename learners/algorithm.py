@@ -1,0 +1,73 @@
+"""The contract of every algorithm: what Bellman updaters, learners, evaluators and checkpoints may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from replay.batch import Batch, Request
+
+Targets = Mapping[str, torch.Tensor]
+"""Named labels with leading dimension B (an ensemble with independent targets has (B, E))."""
+
+Metrics = dict[str, torch.Tensor]
+"""Scalars, still on the device: nothing calls `.item()` between updates. The one exception is `priority`, (B,)."""
+
+Weights = NDArray[np.float32]
+"""Parameters as one flat vector: what travels between processes."""
+
+Observation = NDArray[Any] | dict[str, NDArray[Any]]
+
+
+class Algorithm(Protocol):
+    """One learner's parameters and how they move.
+
+    `update(b)` means `update(b, targets(b))`: targets are computed before any parameter moves. All randomness
+    is keyed by `batch.key`, so the same batch and the same parameters give the same result in any process.
+    """
+
+    requires: Request
+    """What every batch must hold."""
+    has_targets: bool
+    """Whether Bellman updaters have anything to compute (behaviour cloning has no targets)."""
+
+    def targets(self, batch: Batch[Any]) -> Targets:
+        """What a Bellman updater runs: no gradients, published weights, rows exactly as in `batch`."""
+
+    def update(self, batch: Batch[Any], targets: Mapping[str, Any] | None = None) -> Metrics:
+        """One gradient step."""
+
+    def diagnostics(self, batch: Batch[Any]) -> Metrics:
+        """The losses, and mean values on data and at the policy's actions, moving nothing."""
+
+    def act(
+        self,
+        observation: Observation,
+        state: Any = None,
+        *,
+        key: tuple[int, int] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[Any], Any]:
+        """Actions in the environment's units, for one observation or for a stack of them.
+
+        `key` (seed, sequence) addresses the sampling noise and is needed unless `deterministic`.
+        """
+
+    def target_weights(self) -> Weights:
+        """Exactly what `targets` needs."""
+
+    def load_target_weights(self, weights: Weights) -> None: ...
+
+    def policy_weights(self) -> Weights:
+        """Exactly what `act` needs."""
+
+    def load_policy_weights(self, weights: Weights) -> None: ...
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Everything a bit-exact resume needs, by name."""
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None: ...

@@ -1,0 +1,118 @@
+"""What an algorithm asks for, and what it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Generic, Literal, TypeVar
+
+import numpy as np
+
+from replay.errors import DataError
+
+Array = TypeVar("Array")
+"""`numpy.ndarray` on the way to the learner, `torch.Tensor` inside it."""
+
+Kind = Literal["transitions", "windows", "episodes"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What every batch must hold. It comes from the algorithm; what the data cannot give is refused
+    before work starts."""
+
+    kind: Kind = "transitions"
+    n_step: int = 1
+    """Rewards summed before bootstrapping (transitions only)."""
+    discount: float = 0.99
+    reward_scale: float = 1.0
+    """The reward of a batch is `reward_scale * reward + reward_shift`, applied before discounting."""
+    reward_shift: float = 0.0
+    length: int = 1
+    """Steps of a window (windows only)."""
+    columns: tuple[str, ...] = ()
+    """Columns beyond the standard ones, by name; they arrive in `Batch.extras`. `return_to_go` is computed."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("transitions", "windows", "episodes"):
+            raise DataError(f"request.kind: found {self.kind!r}, expected transitions, windows or episodes.")
+        if self.n_step < 1 or self.length < 1:
+            raise DataError(
+                f"request: n_step and length must be at least 1, found n_step={self.n_step}, length={self.length}."
+            )
+        if self.kind != "transitions" and self.n_step != 1:
+            raise DataError(f"request.n_step: {self.n_step} with kind={self.kind!r}; n-step sums are for transitions.")
+        if not 0.0 <= self.discount <= 1.0:
+            raise DataError(f"request.discount: found {self.discount}, expected a number in [0, 1].")
+
+
+@dataclass(frozen=True)
+class Batch(Generic[Array]):
+    """B transitions, or B windows or episodes of T steps (then every field has leading dimensions (B, T)).
+
+    Raw: normalising belongs to the algorithm. Observations that are dictionaries in the dataset are dictionaries here.
+    """
+
+    observation: Array | dict[str, Array]
+    action: Array
+    reward: Array
+    """float32 (B,): the n-step sum, Σ γ^i r_{t+i}, after the request's scale and shift."""
+    discount: Array
+    """float32 (B,): γⁿ·(1 − terminated), so that a target is `reward + discount * value(next_observation)`."""
+    next_observation: Array | dict[str, Array]
+    terminated: Array
+    """uint8 (B,): 1 where the sum ends in a terminal step."""
+    truncated: Array
+    """uint8 (B,): 1 where it stops early but bootstraps."""
+    index: Array
+    """int64 (B,): the position in the view of each transition (or of the first step of each window)."""
+    mask: Array | None = None
+    """uint8 (B, T): 1 for real steps, 0 for padding (windows and episodes only)."""
+    weight: Array | None = None
+    """float32 (B,): importance weights, where sampling is prioritised."""
+    extras: dict[str, Array] = field(default_factory=dict)
+    key: tuple[int, int] = (0, 0)
+    """(seed, sequence): the address of all randomness spent on this batch."""
+
+    def __len__(self) -> int:
+        return len(self.reward)  # type: ignore[arg-type]
+
+    def map(self, function: Callable[[Any], Any]) -> Batch[Any]:
+        """The same batch with `function` applied to every array."""
+        changes: dict[str, Any] = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name == "key" or value is None:
+                continue
+            changes[entry.name] = (
+                {name: function(array) for name, array in value.items()}
+                if isinstance(value, Mapping)
+                else function(value)
+            )
+        return replace(self, **changes)
+
+    def rows(self, start: int, stop: int, *, key: tuple[int, int] | None = None) -> Batch[Array]:
+        """Rows [start, stop), as views."""
+        part = self.map(lambda array: array[start:stop])
+        return part if key is None else replace(part, key=key)
+
+    def take(self, order: Any) -> Batch[Array]:
+        """Rows in the given order, copied."""
+        return self.map(lambda array: array[order])
+
+
+def concatenate(parts: list[Batch[np.ndarray]]) -> Batch[np.ndarray]:
+    """Batches with the same fields, one after the other. The key is the first part's."""
+    if len(parts) == 1:
+        return parts[0]
+    changes: dict[str, Any] = {}
+    for entry in fields(parts[0]):
+        values = [getattr(part, entry.name) for part in parts]
+        if entry.name == "key" or values[0] is None:
+            continue
+        changes[entry.name] = (
+            {name: np.concatenate([value[name] for value in values]) for name in values[0]}
+            if isinstance(values[0], Mapping)
+            else np.concatenate(values)
+        )
+    return replace(parts[0], **changes)

@@ -1,0 +1,142 @@
+"""One recorded episode, as readers make it, the writer takes it and `Dataset.episode` gives it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from replay.errors import DataError
+from replay.spaces import Box, Discrete, Image, Leaf, Spaces, observation_columns
+
+
+@dataclass(frozen=True)
+class Episode:
+    """T transitions and T + 1 observations: `observation[t + 1]` is the one after `action[t]`."""
+
+    observation: Any
+    """(T + 1, ...) array, or a dictionary of such arrays. A picture column is (T + 1, H, W, C) uint8,
+    or a list of T + 1 encoded pictures."""
+    action: np.ndarray
+    """(T, ...), or (T,) integers for a discrete space."""
+    reward: np.ndarray
+    """(T,)"""
+    terminated: np.ndarray
+    """(T,) flags. May be set before the last step only where the source declares masks (OGBench)."""
+    truncated: np.ndarray
+    """(T,) flags: bootstrap, then stop."""
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Further columns, (T, ...) each, such as `behavior_logprob`."""
+    task: str = ""
+    source: str = ""
+    success: bool | None = None
+    split: str | None = None
+    """`train` or `validation` where the source says so; None leaves it to the writer."""
+
+    def __len__(self) -> int:
+        """T, the number of transitions."""
+        return len(self.reward)
+
+    @property
+    def total_reward(self) -> float:
+        return float(np.sum(self.reward, dtype=np.float64))
+
+    def observations(self) -> dict[str, Any]:
+        """Column name to rows: `observation`, or `observation.<key>` for each part of a dictionary."""
+        if isinstance(self.observation, Mapping):
+            return {f"observation.{key}": self.observation[key] for key in sorted(self.observation)}
+        return {"observation": self.observation}
+
+    def validate(self, spaces: Spaces, where: str, extras: Mapping[str, Box] | None = None) -> None:
+        """Raises `DataError`, naming `where` and the field, for anything that does not fit `spaces`: missing
+        or surplus columns, lengths, shapes, types that cannot be stored without changing kind, and numbers
+        not finite in the type they are stored in. `extras` declares the further columns; None: any."""
+        T = len(self)
+        if T < 1:
+            raise DataError(f"{where}: has no transitions; an episode needs at least one. Leave it out.")
+        found, expected = self.observations(), observation_columns(spaces.observation)
+        _same_names(where, found, expected)
+        for name, leaf in expected.items():
+            check_column(found[name], leaf, T + 1, where, name)
+        check_column(self.action, spaces.action, T, where, "action")
+        check_column(self.reward, Box(()), T, where, "reward")
+        for name, flags in (("terminated", self.terminated), ("truncated", self.truncated)):
+            _check_flags(flags, T, where, name)
+        if extras is not None:
+            _same_names(where, self.extras, extras)
+            for name, box in extras.items():
+                check_column(self.extras[name], box, T, where, name)
+
+
+def check_column(values: Any, leaf: Leaf, rows: int, where: str, name: str) -> None:
+    """Raises `DataError` unless `values` are `rows` rows of `leaf`: finite, of a kind it can store."""
+    if isinstance(leaf, Image) and not isinstance(values, np.ndarray):
+        if len(values) != rows:
+            raise DataError(f"{where}, {name}: found {len(values)} pictures, expected {rows}. {_LENGTHS}")
+        if not all(isinstance(picture, bytes) for picture in values):
+            raise DataError(f"{where}, {name}: pictures must be a uint8 array or a list of encoded bytes.")
+        return
+    array = np.asarray(values)
+    expected = (rows, *leaf.shape)
+    if array.shape != expected:
+        remedy = _LENGTHS if array.shape[1:] == tuple(leaf.shape) else "Check the declared space."
+        raise DataError(f"{where}, {name}: found shape {array.shape}, expected {expected}. {remedy}")
+    dtype = np.dtype(leaf.dtype)
+    if not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise DataError(
+            f"{where}, {name}: found {array.dtype}, expected {dtype}. Convert the column before ingesting it."
+        )
+    if dtype.kind == "f":
+        stored = array if array.dtype == dtype else _cast(array, dtype)
+        if not np.isfinite(stored).all():
+            bad = ~np.isfinite(stored.reshape(rows, -1)).all(axis=1)
+            step = int(np.argmax(bad))
+            raise DataError(
+                f"{where}, {name}: NaN or infinite in {int(bad.sum())} of {rows} rows, first at step {step}. "
+                "Repair the source, or ingest with quarantine to leave such episodes out."
+            )
+    if isinstance(leaf, Discrete) and rows:
+        low, high = int(array.min()), int(array.max())
+        if low < leaf.start or high >= leaf.start + leaf.n:
+            raise DataError(
+                f"{where}, {name}: found values {low} to {high}, "
+                f"expected {leaf.start} to {leaf.start + leaf.n - 1}. Check the declared space."
+            )
+
+
+_LENGTHS = "Observations have one row more than actions, rewards and flags."
+
+
+def _cast(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    with np.errstate(over="ignore"):  # an overflow becomes inf, which the caller reports
+        return array.astype(dtype)
+
+
+def _check_flags(flags: Any, rows: int, where: str, name: str) -> None:
+    array = np.asarray(flags)
+    if array.shape != (rows,):
+        raise DataError(f"{where}, {name}: found shape {array.shape}, expected ({rows},). {_LENGTHS}")
+    if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
+        raise DataError(f"{where}, {name}: found {array.dtype} values other than 0 and 1.")
+
+
+def _same_names(where: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    if set(found) != set(expected):
+        raise DataError(
+            f"{where}: found columns {', '.join(sorted(found)) or 'none'}; "
+            f"expected {', '.join(sorted(expected)) or 'none'}. "
+            "Every episode must have the columns of the dataset."
+        )
+
+
+def flags(rows: int, *, last: bool = False) -> np.ndarray:
+    """(rows,) uint8 zeros, with a one at the end where `last`."""
+    array = np.zeros(rows, np.uint8)
+    if last and rows:
+        array[-1] = 1
+    return array
+
+
+__all__ = ["Episode", "check_column", "flags"]

@@ -1,0 +1,116 @@
+"""What a reader takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from replay.episode import Episode
+from replay.errors import DataError
+from replay.segment import Counts
+from replay.spaces import Box, Image, Spaces
+
+BLOCK_ROWS = 32_768
+"""Rows of a flat log that are read at a time."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may say about a source. A reader refuses what it has no use for (`refuse`)."""
+
+    env: str | None = None
+    rename: Mapping[str, str] = field(default_factory=dict)
+    """Name in the source to standard name."""
+    success_timing: str | None = None
+    """OGBench only: `pre` or `post`."""
+    block_rows: int = BLOCK_ROWS
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened source: everything that is known before the first episode is read, and the episodes."""
+
+    spaces: Spaces
+    episodes: Iterator[tuple[str, Episode]]
+    """Label (for messages) and episode, in the order of the source; read once."""
+    provenance: dict[str, Any]
+    files: list[Path]
+    expected_rows: int | None = None
+    """Rows (T + 1 per episode) that the episodes will hold, about."""
+    expected_transitions: int | None = None
+    total_transitions: int | None = None
+    """What the source itself says it holds; checked at the end."""
+    extras: dict[str, Box] = field(default_factory=dict)
+    reference_scores: tuple[float, float] | None = None
+    notes: list[str] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+
+
+def refuse(options: Options, scheme: str, *names: str) -> None:
+    """Raises `DataError` for options that mean nothing to this kind of source."""
+    for name in names:
+        if getattr(options, name):
+            raise DataError(f"{scheme}: does not use the option {name}; leave it out.")
+
+
+def existing(location: str, scheme: str) -> Path:
+    """The file at `location`; raises `DataError` where there is none."""
+    path = Path(location).expanduser()
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "nothing"
+        raise DataError(f"{scheme}:{location}: found {what} there, expected a file. Check the path.")
+    return path
+
+
+def box(shape: Iterable[int], dtype: Any, low: Any = -np.inf, high: Any = np.inf) -> Box:
+    """A `Box` as it is stored: floating point as float32, bounds that are all equal as one number."""
+    kind = np.dtype(dtype)
+    stored = "float32" if kind.kind == "f" else "uint8" if kind.kind == "b" else kind.name
+    return Box(tuple(int(n) for n in shape), stored, _bounds(low), _bounds(high))
+
+
+def array_space(shape: Iterable[int], dtype: Any) -> Box | Image:
+    """The space of a column that nothing declares: pictures where it looks like pictures, else an open box."""
+    shape = tuple(int(n) for n in shape)
+    if np.dtype(dtype) == np.uint8 and len(shape) == 3 and min(shape[:2]) >= 32 and shape[2] in (1, 3, 4):
+        return Image(shape)
+    return box(shape, dtype)
+
+
+def action_space(low: Any, high: Any, shape: Iterable[int], dtype: Any, notes: list[str]) -> Box:
+    """The space of continuous actions that nothing declares, from their smallest and largest values."""
+    if np.all(np.asarray(low) >= -1) and np.all(np.asarray(high) <= 1):
+        notes.append("action: no bounds in the source; all lie within [-1, 1], taken as the bounds")
+        return box(shape, dtype, -1.0, 1.0)
+    notes.append(
+        f"action: no bounds in the source; from {float(np.min(low)):.4g} to {float(np.max(high)):.4g}, "
+        "outside [-1, 1]: left without bounds"
+    )
+    return box(shape, dtype)
+
+
+def conversion_notes(dtypes: Mapping[str, Any]) -> list[str]:
+    """One note per column whose numbers are stored in another type."""
+    return [
+        f"{name}: {np.dtype(dtype).name} stored as float32"
+        for name, dtype in dtypes.items()
+        if np.dtype(dtype).kind == "f" and np.dtype(dtype) != np.float32
+    ]
+
+
+def minimum_and_maximum(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Per-element bounds over all rows of blocks (n, ...); NaN is left to the validation of episodes."""
+    low = high = np.float64(np.nan)
+    for block in blocks:
+        if len(block):
+            low, high = np.fmin(low, np.fmin.reduce(block)), np.fmax(high, np.fmax.reduce(block))
+    return np.asarray(low), np.asarray(high)
+
+
+def _bounds(values: Any) -> tuple[float, ...]:
+    flat = np.asarray(values, np.float64).reshape(-1)
+    return (float(flat[0]),) if np.all(flat == flat[0]) else tuple(float(x) for x in flat)

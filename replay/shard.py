@@ -1,0 +1,166 @@
+"""One file of a shard: an uncompressed Arrow IPC file of one record batch, written once, read as zero-copy views.
+
+One record batch, because taking rows across many is two hundred times slower; uncompressed, because
+a compressed file cannot be mapped; one file per column group, so that a relabelled reward or a
+camera that is not asked for costs neither copies nor reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from replay.errors import DataError
+from replay.schema import Column
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """What the manifest records of one file. `path` is absolute once it is in a view."""
+
+    path: Path
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """A column of encoded images: `data[offsets[i]:offsets[i + 1]]` is row i."""
+
+    offsets: np.ndarray
+    data: np.ndarray
+
+    def row(self, i: int) -> memoryview:
+        start, stop = int(self.offsets[i]), int(self.offsets[i + 1])
+        if not 0 <= start <= stop <= len(self.data):
+            raise DataError(f"row {i} of an image column lies outside its file; check the dataset with --verify.")
+        return memoryview(self.data[start:stop])
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """An open file: zero-copy arrays (rows, *shape), or `Blobs`, by column name. The map lives as long as this does."""
+
+    rows: int
+    arrays: dict[str, np.ndarray]
+    blobs: dict[str, Blobs]
+    buffer: pa.Buffer
+
+    @property
+    def address(self) -> int:
+        return int(self.buffer.address)
+
+
+def write_shard(path: Path, columns: Sequence[Column], values: Mapping[str, np.ndarray | Sequence[bytes]]) -> ShardFile:
+    """Write `values` ((rows, *shape) arrays; encoded images as bytes) to `path`, through to the disk.
+
+    The caller gives a temporary path or folder and renames it. Raises `OSError` as the disk does.
+    """
+    arrays = [_to_arrow(column, values[column.name]) for column in columns]
+    batch = pa.record_batch(arrays, names=[column.name for column in columns])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    sync(path)
+    return ShardFile(path, batch.num_rows, path.stat().st_size, sha256(path))
+
+
+def map_shard(path: Path, columns: Iterable[Column], rows: int) -> Mapped:
+    """Map `path` and find `columns` in it. Raises `DataError` naming the file and what is wrong with it."""
+    try:
+        with pa.memory_map(str(path), "r") as source:
+            reader = pa.ipc.open_file(source)
+            if reader.num_record_batches != 1:
+                raise DataError(
+                    f"{path}: found {reader.num_record_batches} record batches, expected 1; ingest the dataset again."
+                )
+            batch = reader.get_batch(0)
+            source.seek(0)
+            buffer = source.read_buffer()
+        # Leaving the block closes the descriptor; the map itself lives as long as its buffers.
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: the file is missing; restore it, or ingest or copy the dataset again "
+            f"(a relabelled dataset needs its parent where it was)."
+        ) from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{path}: not a whole Arrow file ({str(error).splitlines()[0]}); restore it from a copy or ingest again."
+        ) from error
+    if batch.num_rows != rows:
+        raise DataError(f"{path}: found {batch.num_rows} rows, the manifest says {rows}; restore the file from a copy.")
+    arrays: dict[str, np.ndarray] = {}
+    blobs: dict[str, Blobs] = {}
+    for column in columns:
+        position = batch.schema.get_field_index(column.name)
+        expected = _arrow_type(column)
+        if position < 0 or batch.schema.field(position).type != expected:
+            found = "no such column" if position < 0 else str(batch.schema.field(position).type)
+            raise DataError(
+                f"{path}: column {column.name!r}: found {found}, expected {expected}; restore the file from a copy."
+            )
+        array = batch.column(position)
+        if array.null_count:
+            raise DataError(f"{path}: column {column.name!r} has {array.null_count} nulls; ingest the dataset again.")
+        if column.kind == "image":
+            blobs[column.name] = _blobs(array, rows)
+        else:
+            arrays[column.name] = _tensor(array, column)
+    mapped = Mapped(rows, arrays, blobs, buffer)
+    for name, array in arrays.items():
+        start = array.__array_interface__["data"][0]
+        if not buffer.address <= start <= start + array.nbytes <= buffer.address + buffer.size or not array.flags.aligned:
+            raise DataError(
+                f"{path}: column {name!r} cannot be mapped (compressed or misaligned); ingest the dataset again."
+            )
+    return mapped
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _arrow_type(column: Column) -> pa.DataType:
+    if column.kind == "image":
+        return pa.large_binary()
+    item = pa.from_numpy_dtype(np.dtype(column.dtype))
+    return pa.fixed_shape_tensor(item, column.shape) if column.shape else item
+
+
+def _to_arrow(column: Column, values: np.ndarray | Sequence[bytes]) -> pa.Array:
+    if column.kind == "image":
+        return pa.array(values, type=pa.large_binary())
+    array = np.ascontiguousarray(values, dtype=column.dtype)
+    if not column.shape:
+        return pa.array(array)
+    storage = pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), column.items)
+    return pa.ExtensionArray.from_storage(_arrow_type(column), storage)
+
+
+def _tensor(array: pa.Array, column: Column) -> np.ndarray:
+    # `flatten` honours the offset of a slice, `values` would not.
+    flat = array.storage.flatten() if column.shape else array
+    return flat.to_numpy(zero_copy_only=True).reshape(-1, *column.shape)
+
+
+def _blobs(array: pa.Array, rows: int) -> Blobs:
+    _, offsets, data = array.buffers()
+    start = array.offset
+    numbers = np.frombuffer(offsets, np.int64)[start : start + rows + 1] if offsets else np.zeros(1, np.int64)
+    return Blobs(numbers, np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8))

@@ -1,0 +1,131 @@
+"""Spaces of observations and actions: small types of our own, so that no environment library is needed to read data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from replay.errors import DataError
+
+
+@dataclass(frozen=True)
+class Box:
+    """An array of numbers. Bounds are flat, in C order, one per element, or a single one for all; ±inf where open."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    low: tuple[float, ...] = (-np.inf,)
+    high: tuple[float, ...] = (np.inf,)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def bounded(self) -> bool:
+        return bool(np.all(np.isfinite(self.low)) and np.all(np.isfinite(self.high)))
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """Integers start, …, start + n − 1, stored as int64 scalars."""
+
+    n: int
+    start: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+    dtype = "int64"
+
+
+@dataclass(frozen=True)
+class Image:
+    """uint8 pixels (height, width, channels), kept encoded on disk and decoded where they are sampled."""
+
+    shape: tuple[int, ...]
+    encoding: str = "png"
+
+    dtype = "uint8"
+
+
+@dataclass(frozen=True)
+class Dict:
+    """Named parts, in the order of their names."""
+
+    spaces: tuple[tuple[str, Box | Discrete | Image], ...]
+
+    @staticmethod
+    def of(spaces: dict[str, Box | Discrete | Image]) -> Dict:
+        return Dict(tuple(sorted(spaces.items())))
+
+    def items(self) -> tuple[tuple[str, Box | Discrete | Image], ...]:
+        return self.spaces
+
+
+Leaf = Box | Discrete | Image
+Space = Leaf | Dict
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """The two spaces of a dataset, and of every policy trained on it."""
+
+    observation: Space
+    action: Box | Discrete
+
+
+def observation_columns(space: Space) -> dict[str, Leaf]:
+    """Column name to space: `observation`, or `observation.<key>` for each part of a dictionary."""
+    if isinstance(space, Dict):
+        return {f"observation.{key}": leaf for key, leaf in space.items()}
+    return {"observation": space}
+
+
+def to_json(space: Space) -> dict[str, Any]:
+    match space:
+        case Box():
+            return {
+                "type": "box",
+                "shape": list(space.shape),
+                "dtype": space.dtype,
+                "low": [_finite_or_none(x) for x in space.low],
+                "high": [_finite_or_none(x) for x in space.high],
+            }
+        case Discrete():
+            return {"type": "discrete", "n": space.n, "start": space.start}
+        case Image():
+            return {"type": "image", "shape": list(space.shape), "encoding": space.encoding}
+        case Dict():
+            return {"type": "dict", "spaces": {key: to_json(leaf) for key, leaf in space.items()}}
+
+
+def from_json(record: dict[str, Any], where: str) -> Space:
+    """Raises `DataError`, naming `where`, for a record that is no space."""
+    try:
+        match record["type"]:
+            case "box":
+                return Box(
+                    tuple(int(n) for n in record["shape"]),
+                    str(record["dtype"]),
+                    tuple(-np.inf if x is None else float(x) for x in record["low"]),
+                    tuple(np.inf if x is None else float(x) for x in record["high"]),
+                )
+            case "discrete":
+                return Discrete(int(record["n"]), int(record.get("start", 0)))
+            case "image":
+                return Image(tuple(int(n) for n in record["shape"]), str(record["encoding"]))
+            case "dict":
+                parts = {key: from_json(part, f"{where}.{key}") for key, part in record["spaces"].items()}
+                return Dict.of(parts)  # type: ignore[arg-type]
+            case other:
+                raise DataError(f"{where}.type: found {other!r}, expected box, discrete, image or dict.")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{where}: not a space ({error!r} in {record!r}); was dataset.json edited by hand?") from error
+
+
+def _finite_or_none(bound: float) -> float | None:
+    return float(bound) if np.isfinite(bound) else None
