@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -66,6 +66,9 @@ class Algorithm(Protocol):
         """Exactly what `act` needs."""
 
     def load_policy_weights(self, weights: Weights) -> None: ...
+
+    def distribute(self, rank: int, world: int, reduce: Callable[[torch.Tensor], None]) -> None:
+        """Become one of `world` learners: `update` gets the rank-th slice of each batch, `reduce` averages gradients."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Everything a bit-exact resume needs, by name."""

@@ -126,9 +126,16 @@ class TorchAlgorithm(ABC):
         return torch.from_numpy(array if array.flags.writeable else array.copy()).to(self.device, non_blocking=True)
 
     def normal(self, batch: Batch[Any], purpose: str, *shape: int) -> Tensor:
-        """Noise of shape (*shape, B, A) for the rows of this learner: drawn for the global batch, then sliced."""
+        """Normal noise (*shape, B, A) for the rows of this learner: drawn for the global batch, then sliced."""
+        return self._noise(randomness.normal, batch, purpose, shape)
+
+    def uniform(self, batch: Batch[Any], purpose: str, *shape: int) -> Tensor:
+        """Uniform noise in [0, 1), likewise."""
+        return self._noise(randomness.uniform, batch, purpose, shape)
+
+    def _noise(self, draw: Callable[..., Tensor], batch: Batch[Any], purpose: str, shape: tuple[int, ...]) -> Tensor:
         count = len(batch)
-        noise = randomness.normal(batch.key, purpose, (*shape, count * self.world, self.action_size), self.device)
+        noise = draw(batch.key, purpose, (*shape, count * self.world, self.action_size), self.device)
         return noise.narrow(-2, self.rank * count, count) if self.world > 1 else noise
 
     def compiled(self, function: Function) -> Function:

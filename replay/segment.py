@@ -4,7 +4,8 @@ A flat log is a sequence of rows (observation, action, reward, flags), one per t
 one after the other. An episode ends
 
 - after a row that the source marks as an end (a flag, a change of episode number, the end of the file),
-- after row t where `next_observation[t]` differs from `observation[t + 1]`: rows are missing (counted).
+- after row t where `next_observation[t]` differs from `observation[t + 1]`, or where the number of the step
+  does not grow by one: rows are missing there (counted).
 
 Its final observation is `next_observation` of its last row. A source without that column does not have it:
 the last row is lost, its observation becoming the final one, unless it terminated; then a copy of its own
@@ -39,7 +40,7 @@ class Counts:
     episodes: int = 0
     transitions: int = 0
     discontinuities: int = 0
-    """Episodes cut where the next observation was not the following row's."""
+    """Episodes cut where rows are missing."""
     dropped: int = 0
     """Transitions left out because their next observation is unknown."""
     stand_ins: int = 0
@@ -63,6 +64,8 @@ class Block:
     """Empty where the source has none."""
     number: np.ndarray | None = None
     """(n,) episode number; an episode also ends where it changes."""
+    position: np.ndarray | None = None
+    """(n,) number of the step in its episode; rows are missing where it does not grow by one."""
     extras: dict[str, np.ndarray] = field(default_factory=dict)
     tags: dict[str, np.ndarray] = field(default_factory=dict)
     """`task` and `success`, one value per row; the one on the last row counts."""
@@ -107,12 +110,14 @@ def segment(
 
 
 def _cuts(block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) booleans: where an episode ends, and which of those ends only the observations tell.
+    """(n,) booleans: where an episode ends, and which of those ends the source does not mark.
     The last row's is what the source says, as the row after it is not here."""
     ends = block.end.astype(bool)
     if block.number is not None:
         ends[:-1] |= block.number[1:] != block.number[:-1]
     jump = np.zeros(len(block), bool)
+    if block.position is not None:
+        jump[:-1] |= block.position[1:] != block.position[:-1] + 1
     for name, after in block.next_observation.items():
         jump[:-1] |= _differ(after[:-1], block.observation[name][1:])
     jump &= ~ends
@@ -124,7 +129,7 @@ def _differ(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     unequal = left != right
     if left.dtype.kind == "f":
         unequal &= ~(np.isnan(left) & np.isnan(right))
-    return unequal.reshape(len(left), -1).any(axis=1)
+    return np.asarray(unequal.any(axis=tuple(range(1, unequal.ndim))))
 
 
 def _episode(
@@ -154,9 +159,7 @@ def _episode(
     yield (
         label,
         Episode(
-            observation=_observation(
-                kept.observation, {name: column[last] for name, column in final.items()}
-            ),
+            observation=_observation(kept.observation, {name: column[last] for name, column in final.items()}),
             action=kept.action,
             reward=kept.reward,
             terminated=kept.terminated.astype(np.uint8),
@@ -195,9 +198,7 @@ def _join(parts: list[Block]) -> Block:
     for entry in fields(Block):
         values = [getattr(part, entry.name) for part in parts]
         if isinstance(values[0], dict):
-            changes[entry.name] = {
-                name: np.concatenate([value[name] for value in values]) for name in values[0]
-            }
+            changes[entry.name] = {name: np.concatenate([value[name] for value in values]) for name in values[0]}
         else:
             changes[entry.name] = None if values[0] is None else np.concatenate(values)
     return Block(**changes)

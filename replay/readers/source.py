@@ -12,7 +12,7 @@ import numpy as np
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.segment import Counts
-from replay.spaces import Box, Image, Spaces
+from replay.spaces import Box, Discrete, Image, Spaces
 
 BLOCK_ROWS = 32_768
 """Rows of a flat log that are read at a time."""
@@ -42,8 +42,6 @@ class Source:
     expected_rows: int | None = None
     """Rows (T + 1 per episode) that the episodes will hold, about."""
     expected_transitions: int | None = None
-    total_transitions: int | None = None
-    """What the source itself says it holds; checked at the end."""
     extras: dict[str, Box] = field(default_factory=dict)
     reference_scores: tuple[float, float] | None = None
     notes: list[str] = field(default_factory=list)
@@ -74,15 +72,19 @@ def box(shape: Iterable[int], dtype: Any, low: Any = -np.inf, high: Any = np.inf
 
 
 def array_space(shape: Iterable[int], dtype: Any) -> Box | Image:
-    """The space of a column that nothing declares: pictures where it looks like pictures, else an open box."""
+    """The space of a column that nothing declares: pictures if it looks like them, else an open box."""
     shape = tuple(int(n) for n in shape)
     if np.dtype(dtype) == np.uint8 and len(shape) == 3 and min(shape[:2]) >= 32 and shape[2] in (1, 3, 4):
         return Image(shape)
     return box(shape, dtype)
 
 
-def action_space(low: Any, high: Any, shape: Iterable[int], dtype: Any, notes: list[str]) -> Box:
-    """The space of continuous actions that nothing declares, from their smallest and largest values."""
+def action_space(low: Any, high: Any, shape: Iterable[int], dtype: Any, notes: list[str]) -> Box | Discrete:
+    """The space of actions that nothing declares, from their smallest and largest values."""
+    shape = tuple(shape)
+    if np.dtype(dtype).kind in "iu" and shape == ():
+        notes.append(f"action: integers up to {int(high)} in the source; taken as that many choices and one")
+        return Discrete(int(high) + 1)
     if np.all(np.asarray(low) >= -1) and np.all(np.asarray(high) <= 1):
         notes.append("action: no bounds in the source; all lie within [-1, 1], taken as the bounds")
         return box(shape, dtype, -1.0, 1.0)

@@ -1,0 +1,59 @@
+# The doors for people: `make demo` shows it work, `make test` and `make lint` check it, `make bench` measures it beside
+# its peers. Each makes .venv on first use and again when what it must hold changes.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+PEERS := .venv-peers
+PIP_FLAGS := --no-input --disable-pip-version-check --quiet --quiet --progress-bar off
+BENCHMARKS ?= $(sort $(wildcard benchmarks/[a-z]*.py))
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench
+
+help:
+	@echo "make install   .venv with everything in it; then .venv/bin/quiver --help"
+	@echo "make demo      collect, ingest, train, evaluate, report: the whole way in a few minutes, no downloads"
+	@echo "make test      the test suite; make test ARGS='-k topology' for a part of it"
+	@echo "make lint      style, types, and which package may import which"
+	@echo "make bench     the benchmarks, beside the peers they name (installs those into $(PEERS))"
+
+install: $(VENV)/installed
+
+demo: install
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo.sh
+
+test: install
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: install
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(PEERS)/installed
+	@for program in $(BENCHMARKS); do echo; echo "== $$program"; $(PEERS)/bin/python $$program $(ARGS) || exit 1; done
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(call environment,$(VENV))
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[robotics,ogbench,test,lint]'
+	@touch $@
+
+# d3rlpy pins an older gymnasium, so the peers have an environment of their own, with Quiver in it.
+$(PEERS)/installed: pyproject.toml constraints.txt
+	$(call environment,$(PEERS))
+	@grep -v -i -E '^(gymnasium|gymnasium-robotics)==' constraints.txt >$(PEERS)/constraints.txt
+	$(PEERS)/bin/python -m pip install $(PIP_FLAGS) -c $(PEERS)/constraints.txt -e . torchrl==0.14.1 d3rlpy==2.8.1
+	@touch $@
+
+# Makes a virtual environment where there is none that works.
+define environment
+	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.11 or later." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is older than 3.11: name another, as in make PYTHON=python3.11 $@" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+		|| { echo "$(PYTHON) cannot make environments: apt-get install python3-venv" >&2; exit 1; }
+	@$(1)/bin/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(1)
+	@echo "Installing into $(1) (a few minutes the first time) ..."
+endef

@@ -1,0 +1,32 @@
+"""How every role builds the one algorithm of a run: from a small description that travels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import learners
+from learners.algorithm import Algorithm
+from replay.spaces import Spaces
+
+
+@dataclass(frozen=True)
+class AlgorithmSpec:
+    name: str
+    knobs: dict[str, Any]
+    spaces: Spaces
+    statistics: dict[str, Any] | None
+    seed: int
+    compile: bool = False
+
+    def create(self, device: str) -> Algorithm:
+        """Raises `LearnerError` for an unknown name or knob, and for spaces the algorithm cannot serve."""
+        return learners.create(
+            self.name,
+            self.spaces,
+            seed=self.seed,
+            statistics=self.statistics,
+            device=device,
+            compile=self.compile,
+            **self.knobs,
+        )

@@ -1,0 +1,113 @@
+"""The actors of a run: started together, owned by the driver, and asked for rows and labels through here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cluster import routing
+from cluster.backend import Actor, Backend, Reference
+from cluster.bellman_updater import BellmanUpdater
+from cluster.build import AlgorithmSpec
+from cluster.evaluator import EvaluationSpec, Evaluator
+from cluster.learner_group import LearnerGroup
+from cluster.options import Recipe, Topology
+from cluster.replay_shard import ReplayShard
+from replay.batch import Request
+from replay.view import Rows, View
+
+
+class Crew:
+    """Shard actors, updaters, learners and an evaluator over one backend."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        spec: AlgorithmSpec,
+        recipe: Recipe,
+        topology: Topology,
+        view: View,
+        evaluation: EvaluationSpec | None,
+    ) -> None:
+        self.backend = backend
+        self._spec, self._recipe, self._topology, self._view = spec, recipe, topology, view
+        holdings = routing.assign(transitions_by_shard(view), topology.replay_shards.count)
+        self._owner = np.zeros(len(view.files), np.int64)
+        for actor, held in enumerate(holdings):
+            self._owner[held] = actor
+        shared_view = backend.put(view)
+        self.shards: list[Actor] = [
+            backend.start(
+                f"replay_shard-{number}",
+                ReplayShard,
+                topology.replay_shards,
+                shared_view,
+                held,
+                topology.stage,
+                restartable=True,
+            )
+            for number, held in enumerate(holdings)
+        ]
+        self.updaters: list[Actor] = [
+            backend.start(
+                f"bellman_updater-{number}",
+                BellmanUpdater,
+                topology.bellman_updaters,
+                spec,
+                recipe.threads,
+                "cuda" if topology.bellman_updaters.num_gpus else "cpu",
+                restartable=True,
+            )
+            for number in range(updater_count(recipe, topology))
+        ]
+        self.evaluator: Actor | None = (
+            None
+            if evaluation is None
+            else backend.start(
+                "evaluator", Evaluator, topology.evaluators, spec, evaluation, recipe.threads, restartable=True
+            )
+        )
+        self.learners = self._start_learners()
+
+    def restart_learners(self) -> None:
+        """After a death: all of them anew, to be restored from a checkpoint."""
+        self.learners.stop()
+        self.learners = self._start_learners()
+
+    def _start_learners(self) -> LearnerGroup:
+        view = self._view if self._recipe.priority_exponent > 0 else None
+        return LearnerGroup(self.backend, self._spec, self._recipe, self._topology.learners, view)
+
+    def gather(
+        self, rows: Rows, request: Request, key: tuple[int, int]
+    ) -> tuple[NDArray[np.int64] | None, list[Reference]]:
+        """References to the rows' parts, one for each actor that holds some, and the order they go together in."""
+        route = routing.route(rows, self._owner)
+        parts = [self.backend.call(self.shards[actor], "gather", part, request, key) for actor, part in route.parts]
+        return route.order, parts
+
+
+def transitions_by_shard(view: View) -> NDArray[np.int64]:
+    """How many selected transitions each shard of the view holds: (S,)."""
+    return np.bincount(view.shard, weights=view.length, minlength=len(view.files)).astype(np.int64)
+
+
+def updater_count(recipe: Recipe, topology: Topology) -> int:
+    return 0 if recipe.fused else max(1, topology.bellman_updaters.count)
+
+
+def concatenate_rows(parts: Sequence[Rows]) -> Rows:
+    """Several draws, one after the other, as one request."""
+    if len(parts) == 1:
+        return parts[0]
+    weights: list[Any] = [part.weight for part in parts]
+    return Rows(
+        np.concatenate([part.index for part in parts]),
+        np.concatenate([part.shard for part in parts]),
+        np.concatenate([part.row for part in parts]),
+        np.concatenate([part.remaining for part in parts]),
+        None if weights[0] is None else np.concatenate(weights),
+    )

@@ -1,0 +1,8 @@
+"""The one exception of a run that cannot start or go on as asked."""
+
+
+class RunError(RuntimeError):
+    """A run folder, checkpoint, topology or option that does not fit.
+
+    The message names the file or option, what was found, what was expected and the remedy.
+    """

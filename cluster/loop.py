@@ -1,0 +1,272 @@
+"""The run loop: ask for rows, have them labelled, train on them, publish weights; chunk after chunk, in order.
+
+The driver passes references; no batch ever goes through it. What happens in which order is decided by the
+schedule alone, so the same loop gives the same parameters over any backend and any number of actors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cluster.backend import Reference
+from cluster.checkpoint import Checkpoint
+from cluster.crew import Crew, concatenate_rows
+from cluster.options import Cadence, Recipe
+from cluster.schedule import Schedule
+from replay.batch import Request
+from replay.draw import draw
+from replay.view import Rows, View
+
+IN_FLIGHT = 2
+"""Chunks that may be queued at the learner, so that it never waits for the driver."""
+
+
+@dataclass
+class Asked:
+    """A chunk on its way: its rows, and its labels where updaters make them."""
+
+    rows: list[Rows]
+    order: NDArray[np.int64] | None
+    parts: list[Reference]
+    labels: list[tuple[int, Reference]] = field(default_factory=list)
+    """(updater, reference): a second entry where the first was late."""
+    since: float = 0.0
+
+
+@dataclass
+class Listeners:
+    """Whom the loop tells. Each is called in the order of the steps."""
+
+    trained: Callable[[int, dict[str, float]], None]
+    """(steps done, metrics of the last chunk)"""
+    diagnosed: Callable[[int, dict[str, dict[str, float]]], None]
+    evaluated: Callable[[int, dict[str, Any]], None]
+    checkpointed: Callable[[int, dict[str, NDArray[Any]], dict[str, NDArray[Any]]], None]
+    """(steps done, the algorithm's state, the pipeline's)"""
+
+
+class Loop:
+    """From one checkpoint (or the beginning) to the last step."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        view: View,
+        request: Request,
+        recipe: Recipe,
+        cadence: Cadence,
+        listeners: Listeners,
+        *,
+        late_chunk_seconds: float,
+    ) -> None:
+        self._crew, self._backend = crew, crew.backend
+        self._view, self._request = view, request
+        self._recipe, self._cadence, self._listeners = recipe, cadence, listeners
+        self._schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
+        self._prioritised = recipe.priority_exponent > 0
+        # Rows alone depend on nothing: a fused run asks for them a little ahead, however shallow its pipeline.
+        self._ahead = recipe.depth if self._prioritised or not recipe.fused else max(recipe.depth, IN_FLIGHT)
+        self._late = late_chunk_seconds
+        self._durations: deque[float] = deque(maxlen=50)
+        self._asked: dict[int, Asked] = {}
+        self._versions: dict[int, Reference] = {}
+        self._pending: deque[Callable[[], None]] = deque()
+        self._evaluations: dict[int, tuple[Reference, Reference]] = {}
+        self._next_request = self._next_train = 0
+        self.labelled_by = [0] * len(crew.updaters)
+        """Chunks that each updater labelled and the learner took."""
+
+    def run(self, start: Checkpoint | None) -> None:
+        """Raises `LearnerDiedError` where it must be run again from the last checkpoint."""
+        self._begin(start)
+        while self._next_train < self._schedule.chunks:
+            while self._next_request < min(self._schedule.chunks, self._next_train + self._ahead + 1):
+                self._ask(self._next_request)
+                self._next_request += 1
+            self._train(self._next_train)
+            self._next_train += 1
+            self._after(self._next_train - 1)
+        self._settle()
+        self._collect_evaluations(wait=True)
+
+    # --- Beginning ---
+
+    def _begin(self, start: Checkpoint | None) -> None:
+        learners = self._crew.learners
+        if start is None:
+            self._versions[0] = learners.ask("target_weights")
+            if self._crew.evaluator is not None:
+                self._evaluate(0, learners.ask("policy_weights"))
+            return
+        pipeline = dict(start.pipeline)
+        learners.tell("restore", start.learner, pipeline)
+        chunk = -(-start.step // self._recipe.chunk_steps)
+        self._next_train = self._next_request = chunk
+        for name, array in pipeline.items():
+            kind, _, rest = name.partition(".")
+            if kind == "weights":
+                self._versions[int(rest)] = self._backend.put(array)
+            elif kind == "evaluation" and self._crew.evaluator is not None:
+                self._evaluate(int(rest), self._backend.put(array))
+        if self._prioritised:
+            # These draws were made by priorities that are gone; they were saved instead.
+            while f"rows.{self._next_request}.000.index" in pipeline:
+                self._ask(self._next_request, _rows_from_arrays(pipeline, f"rows.{self._next_request}."))
+                self._next_request += 1
+
+    # --- Asking ---
+
+    def _ask(self, chunk: int, drawn: list[Rows] | None = None) -> None:
+        """Start on a chunk: its rows, and its labels from the version that the schedule names."""
+        rows = self._draw(chunk) if drawn is None else drawn
+        draws = self._schedule.draws_of(chunk)
+        order, parts = self._crew.gather(concatenate_rows(rows), self._request, (self._recipe.seed, draws.start))
+        self._asked[chunk] = Asked(rows if self._prioritised else [], order, parts, since=time.monotonic())
+        if not self._recipe.fused:
+            self._ask_label(chunk, self._freest(()))
+
+    def _draw(self, chunk: int) -> list[Rows]:
+        if self._prioritised:
+            return self._backend.get(self._crew.learners.ask("draw", chunk))
+        recipe = self._recipe
+        return [
+            draw(
+                self._view,
+                seed=recipe.seed,
+                sequence=sequence,
+                count=recipe.batch_size,
+                shards_per_draw=recipe.shards_per_draw,
+            )
+            for sequence in self._schedule.draws_of(chunk)
+        ]
+
+    def _ask_label(self, chunk: int, updater: int) -> None:
+        asked, version = self._asked[chunk], self._schedule.version_for(chunk)
+        reference = self._backend.call(
+            self._crew.updaters[updater],
+            "label",
+            version,
+            self._versions[version],
+            self._recipe.seed,
+            self._schedule.draws_of(chunk),
+            asked.order,
+            *asked.parts,
+        )
+        asked.labels.append((updater, reference))
+
+    def _freest(self, excluded: tuple[int, ...]) -> int:
+        """The updater with the fewest chunks on its desk; among equals, the one that has done the least."""
+        busy = [0] * len(self._crew.updaters)
+        for asked in self._asked.values():
+            for updater, _ in asked.labels:
+                busy[updater] += 1
+        candidates = [number for number in range(len(busy)) if number not in excluded]
+        return min(candidates, key=lambda number: (busy[number], self.labelled_by[number], number))
+
+    # --- Training ---
+
+    def _train(self, chunk: int) -> None:
+        asked = self._asked[chunk]
+        if self._recipe.fused:
+            report, weights = self._crew.learners.train("train_fused", chunk, asked.order, *asked.parts)
+        else:
+            labels = self._labels(chunk)
+            report, weights = self._crew.learners.train("train", chunk, labels)
+        del self._asked[chunk]
+        self._versions[chunk + 1] = weights
+        for version in [v for v in self._versions if v < self._schedule.version_for(chunk + 1)]:
+            del self._versions[version]
+        done = self._schedule.steps_of(chunk).stop
+        self._pending.append(lambda: self._listeners.trained(done, self._backend.get(report).metrics))
+        while len(self._pending) > IN_FLIGHT:
+            self._pending.popleft()()
+
+    def _labels(self, chunk: int) -> Reference:
+        """The chunk's labels, from whichever updater answers first."""
+        asked = self._asked[chunk]
+        while True:
+            patience = self._late
+            if self._durations:
+                patience = max(patience, 3.0 * float(np.median(self._durations)))
+            ready = self._backend.wait([reference for _, reference in asked.labels], patience)
+            for updater, reference in asked.labels:
+                if any(reference is found for found in ready):
+                    self._durations.append(time.monotonic() - asked.since)
+                    self.labelled_by[updater] += 1
+                    return reference
+            tried = tuple(updater for updater, _ in asked.labels)
+            if len(tried) < len(self._crew.updaters):
+                self._ask_label(chunk, self._freest(tried))
+
+    # --- After a chunk ---
+
+    def _after(self, chunk: int) -> None:
+        done, last = self._schedule.steps_of(chunk).stop, chunk == self._schedule.chunks - 1
+        learners, cadence = self._crew.learners, self._cadence
+        if last or self._schedule.due(chunk, cadence.validate_every):
+            diagnosis = learners.ask("diagnose")
+            self._pending.append(lambda: self._listeners.diagnosed(done, self._backend.get(diagnosis)))
+        if self._crew.evaluator is not None and (last or self._schedule.due(chunk, cadence.eval_every)):
+            self._evaluate(done, learners.ask("policy_weights"))
+        if last or self._schedule.due(chunk, cadence.checkpoint_every):
+            self._checkpoint(done)
+        self._collect_evaluations(wait=False)
+
+    def _checkpoint(self, done: int) -> None:
+        state = self._crew.learners.ask("state")
+        self._settle()
+        self._collect_evaluations(wait=False)
+        algorithm, pipeline = self._backend.get(state)
+        chunk = self._next_train
+        for version in [] if self._recipe.fused else range(self._schedule.version_for(chunk), chunk + 1):
+            pipeline[f"weights.{version}"] = self._backend.get(self._versions[version])
+        for step, (weights, _) in self._evaluations.items():
+            pipeline[f"evaluation.{step}"] = self._backend.get(weights)
+        if self._prioritised:
+            for number, asked in self._asked.items():
+                pipeline |= _rows_to_arrays(asked.rows, f"rows.{number}.")
+        self._listeners.checkpointed(done, algorithm, pipeline)
+
+    def _evaluate(self, step: int, weights: Reference) -> None:
+        self._evaluations[step] = (weights, self._backend.call(self._crew.evaluator, "evaluate", weights))
+
+    def _collect_evaluations(self, *, wait: bool) -> None:
+        """Hand over results in the order of their steps, those that are there (or all)."""
+        for step in sorted(self._evaluations):
+            result = self._evaluations[step][1]
+            if not wait and not self._backend.wait([result], 0.0):
+                return
+            self._listeners.evaluated(step, self._backend.get(result))
+            del self._evaluations[step]
+
+    def _settle(self) -> None:
+        """Wait for everything the learner has been told to do."""
+        while self._pending:
+            self._pending.popleft()()
+
+
+_ROW_FIELDS = ("index", "shard", "row", "remaining", "weight")
+
+
+def _rows_to_arrays(rows: list[Rows], prefix: str) -> dict[str, NDArray[Any]]:
+    arrays = {}
+    for number, part in enumerate(rows):
+        for name in _ROW_FIELDS:
+            if (array := getattr(part, name)) is not None:
+                arrays[f"{prefix}{number:03d}.{name}"] = array
+    return arrays
+
+
+def _rows_from_arrays(arrays: dict[str, NDArray[Any]], prefix: str) -> list[Rows]:
+    rows = []
+    while f"{prefix}{len(rows):03d}.index" in arrays:
+        start = f"{prefix}{len(rows):03d}."
+        rows.append(Rows(*(arrays.get(f"{start}{name}") for name in _ROW_FIELDS)))  # type: ignore[arg-type]
+    return rows

@@ -1,0 +1,186 @@
+"""Ray: each role an actor owned by the driver, placed by one placement group."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.metrics import Gauge
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from cluster.backend import LearnerDiedError
+from cluster.errors import RunError
+from cluster.options import Role, Topology
+
+logger = logging.getLogger(__name__)
+
+PLACEMENT_TIMEOUT = 300.0
+"""Seconds to wait for the resources of a run, saying each half minute what is missing."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One actor to come: its name and what it needs."""
+
+    name: str
+    role: Role
+
+
+class RayBackend:
+    """The driver owns every actor, so that none outlives the run and no reference dies with an actor."""
+
+    def __init__(self, topology: Topology, places: Sequence[Place], *, threads: int) -> None:
+        """Join or start Ray and reserve room for all `places` at once.
+
+        Raises `RunError` where the cluster has no room for them, saying what is missing.
+        """
+        self._started = not ray.is_initialized()
+        if self._started:
+            _connect(topology.address)
+        self._environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        self._places = _fit(places)
+        self._group = _reserve(self._places)
+        self._bundle = {place.name: number for number, place in enumerate(self._places)}
+        self._actors: dict[str, Any] = {}
+        self._gauges: dict[str, Gauge] = {}
+
+    def start(self, name: str, role: type, options: Role, *args: Any, restartable: bool) -> Any:
+        place = self._places[self._bundle[name]].role
+        actor = (
+            ray.remote(role)
+            .options(
+                num_cpus=place.num_cpus,
+                num_gpus=place.num_gpus,
+                resources=place.resources,
+                max_restarts=-1 if restartable else 0,
+                max_task_retries=-1 if restartable else 0,
+                runtime_env={"env_vars": self._environment},
+                scheduling_strategy=PlacementGroupSchedulingStrategy(
+                    placement_group=self._group, placement_group_bundle_index=self._bundle[name]
+                ),
+            )
+            .remote(*args)
+        )
+        self._actors[name] = actor
+        return actor
+
+    def call(self, actor: Any, method: str, *args: Any, returns: int = 1) -> Any:
+        return getattr(actor, method).options(num_returns=returns).remote(*args)
+
+    def get(self, reference: Any) -> Any:
+        try:
+            return ray.get(reference)
+        except RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, RayActorError):
+                raise LearnerDiedError(str(cause)) from error
+            if cause is not None and not isinstance(cause, RayError):
+                raise cause from None
+            raise
+        except RayActorError as error:
+            # Every other role restarts by itself, without end.
+            raise LearnerDiedError(str(error)) from error
+
+    def wait(self, references: Sequence[Any], timeout: float | None) -> list[Any]:
+        ready, _ = ray.wait(list(references), num_returns=1, timeout=timeout)
+        if len(ready) == len(references):
+            return ready
+        more, _ = ray.wait(list(references), num_returns=len(references), timeout=0)
+        return more
+
+    def put(self, value: Any) -> Any:
+        return ray.put(value)
+
+    def gauges(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            if name not in self._gauges:
+                self._gauges[name] = Gauge(f"quiver_{name}", description=f"Quiver run: {name.replace('_', ' ')}.")
+            self._gauges[name].set(float(value))
+
+    def end(self, actors: Sequence[Any]) -> None:
+        for actor in actors:
+            ray.kill(actor)
+
+    def stop(self) -> None:
+        self.end(list(self._actors.values()))
+        self._actors.clear()
+        remove_placement_group(self._group)
+        if self._started:
+            ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    """Join the cluster at `address`, or start Ray on this machine."""
+    address = address or os.environ.get("RAY_ADDRESS")
+    try:
+        if address is None:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except ConnectionError as error:
+        raise RunError(
+            f"--address {address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, "
+            "or leave out --address to start Ray on this machine."
+        ) from error
+
+
+def _fit(places: Sequence[Place]) -> list[Place]:
+    """The places, with their shares of a CPU scaled down where the cluster has fewer than they ask for.
+
+    A share is a number in Ray's books; on a small machine, roles that take turns are better than none.
+    """
+    wanted = sum(place.role.num_cpus for place in places)
+    present = float(ray.cluster_resources().get("CPU", 0.0))
+    if wanted <= present:
+        return list(places)
+    logger.warning(
+        "%d roles ask for %.1f CPUs and the cluster has %.0f: they share, and none is faster for it.",
+        len(places),
+        wanted,
+        present,
+    )
+    # A little less than all, since bundles on several nodes do not pack without gaps.
+    scale = 0.9 * present / wanted
+    return [
+        Place(place.name, replace(place.role, num_cpus=max(round(place.role.num_cpus * scale, 3), 0.001)))
+        for place in places
+    ]
+
+
+def _reserve(places: Sequence[Place]) -> PlacementGroup:
+    bundles = []
+    for place in places:
+        bundle: dict[str, float] = {"CPU": place.role.num_cpus, **place.role.resources}
+        if place.role.num_gpus:
+            bundle["GPU"] = place.role.num_gpus
+        bundles.append(bundle)
+    group = placement_group(bundles, strategy="SPREAD")
+    waited = 0.0
+    while not group.wait(30):
+        waited += 30.0
+        message = f"{_missing(bundles)}; waited {waited:.0f} s for a placement of {len(bundles)} roles"
+        if waited >= PLACEMENT_TIMEOUT:
+            remove_placement_group(group)
+            raise RunError(f"{message}. Add nodes, or lower the counts in ray_config.yaml's metadata.quiver.")
+        logger.warning(message)
+    return group
+
+
+def _missing(bundles: Sequence[dict[str, float]]) -> str:
+    present = ray.cluster_resources()
+    wanted: dict[str, float] = {}
+    for bundle in bundles:
+        for name, amount in bundle.items():
+            wanted[name] = wanted.get(name, 0.0) + amount
+    short = [
+        f"{name}: {amount:g} wanted, {present.get(name, 0):g} in the cluster"
+        for name, amount in wanted.items()
+        if present.get(name, 0) < amount
+    ]
+    return "; ".join(short) or "all resources exist, but not free or not on one node each"

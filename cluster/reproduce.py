@@ -1,0 +1,75 @@
+"""The commands that do a run again, from its configuration."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+import learners
+from cluster.options import Cadence, Recipe, Topology, recipe_from_json
+
+_SPELLED_APART = {"datasets", "algorithm", "knobs", "fused", "seed", "steps"}
+_ROLES = {"replay_shards": "shards", "bellman_updaters": "updaters", "learners": "learners"}
+
+
+def train_command(config: Mapping[str, Any], run: str) -> str:
+    """`quiver train …` with everything that is not a default; `run` is the folder it should write."""
+    recipe = recipe_from_json(config["recipe"], "config.json")
+    words = ["quiver", "train"]
+    for path, weight in recipe.datasets:
+        words += ["--dataset", path if weight is None else f"{path}={weight:g}"]
+    words += ["--algo", recipe.algorithm, "--run", run, "--steps", str(recipe.steps), "--seed", str(recipe.seed)]
+    words += _options(config["recipe"], Recipe, _SPELLED_APART)
+    knobs = learners.config_class(recipe.algorithm)
+    words += _options(recipe.knobs, knobs, set())
+    words += _options(config["cadence"], Cadence, set())
+    topology = config["topology"]
+    words += _options(topology, Topology, set(_ROLES) | {"evaluators"})
+    for role, option in _ROLES.items():
+        count = 0 if role == "bellman_updaters" and recipe.fused else topology[role]["count"]
+        if count != getattr(Topology(), role).count:
+            words += [f"--{option}", str(count)]
+    return shlex.join(words + _environment(config.get("environment")))
+
+
+def evaluate_command(config: Mapping[str, Any], run: str) -> str | None:
+    """`quiver evaluate …`, where the run has an environment."""
+    if not config.get("environment"):
+        return None
+    episodes = str(config["cadence"]["eval_episodes"])
+    return shlex.join(["quiver", "evaluate", run, *_environment(config["environment"]), "--episodes", episodes])
+
+
+def _options(values: Mapping[str, Any], kind: type[Any], but: set[str]) -> list[str]:
+    """The entries of a dataclass that are not its defaults, as options of the command line."""
+    words = []
+    for entry in fields(kind):
+        if entry.name in but or entry.name not in values:
+            continue
+        default = entry.default if entry.default is not MISSING else entry.default_factory()  # type: ignore[misc]
+        value = values[entry.name]
+        if value is None or value == default or (isinstance(value, list) and tuple(value) == default):
+            continue
+        option = f"--{entry.name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(option if value else f"--no-{option[2:]}")
+        elif isinstance(value, list | tuple):
+            words += [option, *map(str, value)]
+        else:
+            words += [option, str(value)]
+    return words
+
+
+def _environment(environment: Mapping[str, Any] | None) -> list[str]:
+    if not environment:
+        return []
+    words = ["--env", str(environment["id"])]
+    for key in ("kwargs", "reset_options"):
+        if environment.get(key):
+            words += [f"--{'env-kwargs' if key == 'kwargs' else 'reset-options'}", json.dumps(environment[key])]
+    if environment.get("observation_key"):
+        words += ["--observation-key", environment["observation_key"]]
+    return words

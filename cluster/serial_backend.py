@@ -1,0 +1,36 @@
+"""One process, no Ray: actors are objects, references are values, and a call runs when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cluster.options import Role
+
+
+class SerialBackend:
+    """The oracle of every other way to run, and the one to debug in."""
+
+    def start(self, name: str, role: type, options: Role, *args: Any, restartable: bool) -> Any:
+        return role(*args)
+
+    def call(self, actor: Any, method: str, *args: Any, returns: int = 1) -> Any:
+        return getattr(actor, method)(*args)
+
+    def get(self, reference: Any) -> Any:
+        return reference
+
+    def wait(self, references: Sequence[Any], timeout: float | None) -> list[Any]:
+        return list(references)
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def gauges(self, values: dict[str, float]) -> None:
+        pass
+
+    def end(self, actors: Sequence[Any]) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass

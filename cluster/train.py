@@ -1,0 +1,326 @@
+"""A training run from its options to its summary: checks first, then the loop, restarted where a learner dies."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import envs
+import replay
+from cluster import checkpoint, process
+from cluster.backend import Backend, LearnerDiedError
+from cluster.build import AlgorithmSpec
+from cluster.checkpoint import Checkpoint
+from cluster.crew import Crew, concatenate_rows, transitions_by_shard, updater_count
+from cluster.errors import RunError
+from cluster.evaluator import EvaluationSpec
+from cluster.loop import Listeners, Loop
+from cluster.options import Cadence, Recipe, Topology, as_json, recipe_from_json
+from cluster.reporter import Reporter, score
+from cluster.run_folder import MetricsWriter, RunFolder, plain, spaces_to_json
+from cluster.schedule import Schedule
+from cluster.serial_backend import SerialBackend
+from envs import EnvSpec
+from replay.batch import Request
+from replay.draw import PROBE, VALIDATION, draw
+from replay.errors import DataError
+from replay.view import View
+
+logger = logging.getLogger(__name__)
+
+DIAGNOSTIC_BATCHES = 4
+"""Batches of the validation split, and of the probe on training data, that every diagnosis averages over."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    run: Path
+    steps: int
+    evaluations: list[dict[str, Any]]
+    """Of this call, in the order of their steps."""
+    summary: dict[str, Any]
+
+
+def train(
+    recipe: Recipe,
+    topology: Topology,
+    cadence: Cadence,
+    *,
+    run: Path,
+    environment: EnvSpec | None = None,
+    resume: bool = False,
+    console: Console | None = None,
+) -> RunResult:
+    """Train, evaluate and save, or go on with a run that was interrupted.
+
+    Raises `DataError`, `LearnerError`, `EnvError` or `RunError` before any work starts where something does not fit.
+    """
+    console = console or Console(stderr=True)
+    folder = RunFolder(run)
+    recipe, topology = settle_devices(recipe, topology)
+    process.prepare(recipe.threads, recipe.device)
+    datasets = [(replay.open(path), weight) for path, weight in recipe.datasets]
+    view = View.of(datasets, split=recipe.split, where=recipe.where)
+    statistics = plain(view.statistics)
+    spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, view.spaces, statistics, recipe.seed, recipe.compile)
+    algorithm = spec.create("cpu")
+    if not recipe.fused and not algorithm.has_targets:
+        raise RunError(f"--updaters: {recipe.algorithm} has no targets to compute; leave the option out.")
+    if recipe.batch_size % topology.learners.count:
+        raise RunError(f"--batch-size: {recipe.batch_size} does not divide by --learners {topology.learners.count}.")
+    if recipe.priority_exponent > 0 and (topology.learners.count > 1 or view.weighted):
+        raise RunError("--priority-exponent: prioritised sampling takes one learner and datasets without weights.")
+    reference_scores = datasets[0][0].reference_scores if len(datasets) == 1 else None
+    evaluation = None
+    if environment is not None:
+        check_environment(environment, view)
+        evaluation = EvaluationSpec(environment, cadence.eval_episodes, recipe.seed, reference_scores)
+    config = {
+        "format": 1,
+        "recipe": as_json(recipe),
+        "topology": as_json(topology),
+        "cadence": as_json(cadence),
+        "machine": process.fingerprint(recipe.device),
+        "spaces": spaces_to_json(view.spaces),
+        "statistics": statistics,
+        "environment": None if environment is None else environment.to_json(),
+        "reference_scores": reference_scores,
+        "datasets": [describe_dataset(dataset) for dataset, _ in datasets],
+    }
+    start = None
+    if resume:
+        check_resume(folder, recipe, config)
+        start = checkpoint.latest(folder.checkpoints)
+        if start is not None and start.step % recipe.chunk_steps and start.step != recipe.steps:
+            raise RunError(
+                f"--steps: the run ended at step {start.step}, inside a chunk of {recipe.chunk_steps} steps, and "
+                "cannot go on from there as one never stopped would have."
+            )
+    folder.begin(config, again=resume)
+    backend = make_backend(recipe, topology, view, evaluation is not None)
+    try:
+        crew = Crew(backend, spec, recipe, topology, view, evaluation)
+        check_fingerprints(backend, crew, allow_mixed=topology.allow_mixed)
+        validation = validation_view(datasets, recipe)
+        return _supervise(crew, view, validation, algorithm.requires, recipe, topology, cadence, folder, start, console)
+    finally:
+        backend.stop()
+
+
+def _supervise(
+    crew: Crew,
+    view: View,
+    validation: View | None,
+    request: Request,
+    recipe: Recipe,
+    topology: Topology,
+    cadence: Cadence,
+    folder: RunFolder,
+    start: Checkpoint | None,
+    console: Console,
+) -> RunResult:
+    """Run the loop; where the learner dies, again from the last checkpoint, a bounded number of times."""
+    schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
+    history = {"learner_restarts": 0, "seconds": 0.0, "best": None} | (start.history if start else {})
+    while True:
+        writer = MetricsWriter(folder, offset=start.metrics_offset if start else 0, step=start.step if start else 0)
+        reporter = Reporter(
+            writer,
+            schedule,
+            cadence,
+            console,
+            fused=recipe.fused,
+            start=start.step if start else 0,
+            seconds=history["seconds"],
+            gauges=crew.backend.gauges,
+        )
+        with reporter:
+            listeners = _listeners(reporter, folder, cadence, history)
+            _hold_diagnostics(crew, view, validation, request, recipe)
+            loop = Loop(crew, view, request, recipe, cadence, listeners, late_chunk_seconds=topology.late_chunk_seconds)
+            try:
+                loop.run(start)
+            except LearnerDiedError as error:
+                history["learner_restarts"] += 1
+                if history["learner_restarts"] > topology.max_restarts:
+                    raise RunError(
+                        f"{folder.path}: the learner died {history['learner_restarts']} times ({error}). "
+                        "Find out why (memory?), then go on with --resume."
+                    ) from error
+                logger.warning("the learner died; going on from the last checkpoint (%s)", error)
+                start = checkpoint.latest(folder.checkpoints)
+                crew.restart_learners()
+                continue
+            summary = {
+                "steps": recipe.steps,
+                "seconds": round(reporter.seconds(), 3),
+                "shards": [
+                    {"name": f"replay_shard-{n}", "rows": crew.backend.get(crew.backend.call(shard, "rows_served"))}
+                    for n, shard in enumerate(crew.shards)
+                ],
+                "updaters": [
+                    {"name": f"bellman_updater-{n}", "chunks": chunks} for n, chunks in enumerate(loop.labelled_by)
+                ],
+                "learner_restarts": history["learner_restarts"],
+                "evaluations": reporter.evaluations,
+            }
+            folder.write_summary(summary)
+            return RunResult(folder.path, recipe.steps, reporter.evaluations, summary)
+
+
+def _listeners(reporter: Reporter, folder: RunFolder, cadence: Cadence, history: dict[str, Any]) -> Listeners:
+    def evaluated(step: int, result: dict[str, Any]) -> None:
+        reporter.evaluated(step, result)
+        best = history["best"]
+        if best is None or score(result) > best:
+            history["best"] = score(result)
+            checkpoint.mark_best(folder.checkpoints, step)
+
+    def checkpointed(step: int, algorithm: checkpoint.Arrays, pipeline: checkpoint.Arrays) -> None:
+        history["seconds"] = reporter.seconds()
+        saved = Checkpoint(step, algorithm, pipeline, reporter.offset(), dict(history))
+        checkpoint.save(folder.checkpoints, saved)
+        checkpoint.prune(folder.checkpoints, cadence.keep)
+
+    return Listeners(reporter.trained, reporter.diagnosed, evaluated, checkpointed)
+
+
+def _hold_diagnostics(crew: Crew, view: View, validation: View | None, request: Request, recipe: Recipe) -> None:
+    """Give the learner fixed batches: a probe of the training data, and of the validation split where there is one."""
+    for name, source, stream in (("probe", view, PROBE), ("validation", validation, VALIDATION)):
+        if source is None:
+            continue
+        rows = concatenate_rows(
+            [
+                draw(source, seed=recipe.seed, sequence=number, count=recipe.batch_size, stream=stream)
+                for number in range(DIAGNOSTIC_BATCHES)
+            ]
+        )
+        order, parts = crew.gather(rows, request, (recipe.seed, 0))
+        crew.learners.tell("hold", name, recipe.batch_size, order, *parts)
+
+
+def validation_view(datasets: Sequence[tuple[replay.Dataset, float | None]], recipe: Recipe) -> View | None:
+    """The same datasets' validation episodes; None where one of them has none, or the run trains on them."""
+    if recipe.split != "train":
+        return None
+    try:
+        return View.of(datasets, split="validation", where=recipe.where)
+    except DataError as error:
+        logger.info("no validation curves: %s", error)
+        return None
+
+
+def make_backend(recipe: Recipe, topology: Topology, view: View, evaluates: bool) -> Backend:
+    if topology.serial:
+        return SerialBackend()
+    from cluster.ray_backend import Place, RayBackend  # the only import of ray, so that --serial never needs it
+
+    shards = min(topology.replay_shards.count, len(transitions_by_shard(view)))
+    counts = [
+        ("replay_shard", topology.replay_shards, shards),
+        ("bellman_updater", topology.bellman_updaters, updater_count(recipe, topology)),
+        ("learner", topology.learners, topology.learners.count),
+        ("evaluator", topology.evaluators, int(evaluates)),
+    ]
+    places = [Place(f"{name}-{n}" if name != "evaluator" else name, role) for name, role, c in counts for n in range(c)]
+    return RayBackend(topology, places, threads=recipe.threads)
+
+
+def settle_devices(recipe: Recipe, topology: Topology) -> tuple[Recipe, Topology]:
+    """`auto` becomes the GPU where this machine (or, on a cluster, the topology) has one for the learner."""
+    wanted = recipe.device
+    if wanted == "auto":
+        given = topology.learners.num_gpus > 0
+        here = topology.address is None and process.gpu_present()
+        wanted = "cuda" if given or here else "cpu"
+    if wanted == "cuda" and topology.learners.num_gpus == 0:
+        topology = replace(topology, learners=replace(topology.learners, num_gpus=1.0))
+    if wanted == "cpu" and topology.learners.num_gpus > 0:
+        topology = replace(topology, learners=replace(topology.learners, num_gpus=0.0))
+    if wanted not in ("cpu", "cuda"):
+        raise RunError(f"--device: found {wanted!r}, expected auto, cpu or cuda.")
+    if wanted == "cuda" and topology.serial and not process.gpu_present():
+        raise RunError("--device cuda: PyTorch finds no GPU on this machine; use --device auto or cpu.")
+    return replace(recipe, device=wanted), topology
+
+
+def check_environment(spec: EnvSpec, view: View) -> None:
+    """Raises `EnvError` for an environment that cannot be made, `RunError` for one with other spaces."""
+    environment = envs.make(spec)
+    try:
+        ours = {
+            name: tuple(leaf.shape) for name, leaf in replay.spaces.observation_columns(view.spaces.observation).items()
+        }
+        space = environment.observation_space
+        parts = getattr(space, "spaces", None)
+        theirs = (
+            {"observation": tuple(space.shape or ())}
+            if parts is None
+            else {f"observation.{key}": tuple(part.shape or ()) for key, part in parts.items()}
+        )
+        if ours != theirs:
+            raise RunError(
+                f"--env {spec.id}: observes {theirs}, the data holds {ours}. "
+                "Where the data kept one key of a dictionary, name it with --observation-key."
+            )
+        if tuple(environment.action_space.shape or ()) != tuple(view.spaces.action.shape):
+            raise RunError(
+                f"--env {spec.id}: takes actions of shape {environment.action_space.shape}, "
+                f"the data holds {view.spaces.action.shape}."
+            )
+    finally:
+        environment.close()
+
+
+def check_resume(folder: RunFolder, recipe: Recipe, config: dict[str, Any]) -> None:
+    """A run goes on as it began: only its length may grow, and its topology and cadence change."""
+    before = folder.read_config()
+    old = recipe_from_json(before["recipe"], str(folder.path / "config.json"))
+    for entry in dataclasses.fields(Recipe):
+        ours, theirs = getattr(recipe, entry.name), getattr(old, entry.name)
+        if entry.name == "steps" and ours >= theirs:
+            continue
+        if ours != theirs:
+            raise RunError(
+                f"{folder.path / 'config.json'}: the run began with {entry.name} = {theirs!r}, now it is {ours!r}. "
+                "A resumed run keeps its recipe: use the same options, or start another run."
+            )
+    for then, now in zip(before["datasets"], config["datasets"], strict=True):
+        if then["digest"] != now["digest"]:
+            raise RunError(f"{now['path']}: the dataset changed since the run began; restore it, or start another run.")
+
+
+def check_fingerprints(backend: Backend, crew: Crew, *, allow_mixed: bool) -> None:
+    """Refuse updaters whose labels would differ from the learner's in the last bits."""
+    ours = backend.get(crew.learners.ask("fingerprint"))
+    for number, updater in enumerate(crew.updaters):
+        theirs = backend.get(backend.call(updater, "fingerprint"))
+        if difference := process.describe_difference(ours, theirs):
+            message = (
+                f"bellman_updater-{number} runs on another kind of processor than the learner ({'; '.join(difference)})"
+            )
+            if not allow_mixed:
+                raise RunError(
+                    f"{message}: results would depend on who labels what. Pin the roles to one kind of node in "
+                    "ray_config.yaml, or accept that with --allow-mixed."
+                )
+            logger.warning("%s: results are not bit-identical to a serial run's.", message)
+
+
+def describe_dataset(dataset: replay.Dataset) -> dict[str, Any]:
+    digest = hashlib.sha256((Path(dataset.path) / "dataset.json").read_bytes()).hexdigest()
+    return {
+        "path": str(dataset.path),
+        "digest": digest,
+        "transitions": int(dataset.num_transitions),
+        "episodes": int(dataset.num_episodes),
+        "provenance": dataset.provenance,
+    }

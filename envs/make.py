@@ -1,0 +1,122 @@
+"""Environments from specs: which package an id belongs to, and what its environments need to behave well."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import importlib.util
+import io
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gymnasium as gym
+
+from envs.errors import EnvError
+from envs.spec import EnvSpec
+from envs.wrappers import FixedResetOptions, OwnRandomness, SelectObservation
+
+__all__ = ["EnvSpec", "make"]
+
+Env = gym.Env[Any, Any]
+
+_PACKAGES = {
+    "gymnasium_robotics": ("robotics", re.compile(r"(PointMaze|AntMaze|Fetch|Hand|Adroit|FrankaKitchen|Multi)")),
+    "ogbench": (
+        "ogbench",
+        re.compile(r"(visual-)?(pointmaze|antmaze|humanoidmaze|antsoccer|cube|scene|puzzle|powderworld|online)-"),
+    ),
+}
+"""Package to (extra of this distribution that installs it, how its ids begin)."""
+
+_NOISE = (
+    # Spaces that the packages declare in float64 and use in float32.
+    r".*Box (low|high)'s precision lowered",
+    # mujoco.viewer is imported on machines without a screen, where nothing is ever shown.
+    r".*DISPLAY environment variable is missing",
+)
+
+
+def make(spec: EnvSpec) -> Env:
+    """Makes the environment of `spec`; ids of other packages are registered when they are first asked for.
+
+    Raises `EnvError` for an unknown id (with ids close to it, or the package to install), for
+    arguments or reset options the environment does not take, and for an observation key it lacks.
+    """
+    with _quiet():
+        _register(spec.id)
+        env = _construct(spec)
+        try:
+            if type(env.unwrapped).__module__.startswith("ogbench."):
+                env = OwnRandomness(env)
+            if spec.reset_options:
+                env = FixedResetOptions(env, spec.id, spec.reset_options)
+            if spec.observation_key is not None:
+                env = SelectObservation(env, spec.id, spec.observation_key)
+        except EnvError:
+            env.close()
+            raise
+    return env
+
+
+def _register(id: str) -> None:
+    """Brings in the package that `id` seems to come from, as long as nothing knows it."""
+    # OGBench's names begin with a small letter and nobody else's do.
+    packages = sorted(_PACKAGES, reverse=id[:1].islower())
+    for package in packages:
+        if id in gym.registry or ":" in id:
+            return
+        _import(package)
+
+
+def _import(package: str) -> None:
+    if package in sys.modules or importlib.util.find_spec(package) is None:
+        return
+    # gymnasium-robotics prints a notice about its Adroit hands, whatever is being made.
+    printed = io.StringIO()
+    with contextlib.redirect_stderr(printed):
+        module = importlib.import_module(package)
+    for line in printed.getvalue().splitlines():
+        if not line.startswith("AdroitHand"):
+            print(line, file=sys.stderr)
+    if package == "gymnasium_robotics":
+        gym.register_envs(module)
+
+
+def _construct(spec: EnvSpec) -> Env:
+    # The checker costs time at every step and warns about packages that nobody here can change.
+    kwargs: Mapping[str, Any] = {"disable_env_checker": True, **spec.kwargs}
+    try:
+        if spec.id not in gym.registry and ":" not in spec.id and "ogbench" in sys.modules:
+            # Knows the names of datasets: leaves out `play` or `navigate`, keeps `singletask-task2`.
+            env: Env = sys.modules["ogbench"].make_env_and_datasets(spec.id, env_only=True, **kwargs)
+            return env
+        return gym.make(spec.id, **kwargs)
+    except gym.error.DependencyNotInstalled as error:
+        raise EnvError(f"environment {spec.id}: {error}") from error
+    except (gym.error.Error, ModuleNotFoundError) as error:
+        raise EnvError(_unknown(spec.id, error)) from error
+    except (TypeError, AssertionError, ValueError) as error:
+        raise EnvError(f"environment {spec.id}, kwargs {dict(spec.kwargs)}: {error}") from error
+
+
+def _unknown(id: str, error: Exception) -> str:
+    for package, (extra, ids) in _PACKAGES.items():
+        if ids.match(id) and importlib.util.find_spec(package) is None:
+            return f'environment {id}: comes with {package}, not installed here: pip install "quiver-rl[{extra}]"'
+    if ":" in id:
+        return f"environment {id}: {error}"
+    if close := difflib.get_close_matches(id, list(gym.registry), n=4):
+        return f"environment {id}: unknown; did you mean {', '.join(close)}?"
+    return f"environment {id}: unknown. An id that another package registers is written 'module:{id}'."
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for message in _NOISE:
+            warnings.filterwarnings("ignore", message=message)
+        yield

@@ -1,0 +1,86 @@
+"""What every operation needs to make a dataset out of others: see `operations`."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from replay.dataset import Dataset
+from replay.errors import DataError
+from replay.manifest import Episodes, Manifest, Shards, fingerprint, write_manifest
+from replay.schema import Column
+from replay.shard import ShardFile, map_shard
+from replay.writer import disk_error, publish
+
+_INHERITED = ("env_spec", "observation_key", "collected_by", "licence", "task", "format")
+"""Provenance that a child has from its parents, where they agree."""
+
+
+def arrays(columns: Sequence[Column], files: Mapping[str, ShardFile]) -> dict[str, np.ndarray]:
+    """The tensor columns of one shard, zero-copy; the maps live as long as the arrays."""
+    found: dict[str, np.ndarray] = {}
+    for group, file in files.items():
+        tensors = [column for column in columns if column.group == group and column.kind == "tensor"]
+        if tensors:
+            found |= map_shard(file.path, tensors, file.rows).arrays
+    return found
+
+
+def provenance(operation: str, datasets: Sequence[Dataset], **details: Any) -> dict[str, Any]:
+    """Where a child comes from: the operation, its details, and all that is known of the parents."""
+    agreed = {
+        name: datasets[0].provenance[name]
+        for name in _INHERITED
+        if name in datasets[0].provenance
+        and all(dataset.provenance.get(name) == datasets[0].provenance[name] for dataset in datasets)
+    }
+    return {
+        "operation": operation,
+        **details,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **agreed,
+        "from": [{"name": d.path.name, "sha256": fingerprint(d.path), **dict(d.provenance)} for d in datasets],
+    }
+
+
+@contextmanager
+def folder(out: str | Path) -> Iterator[tuple[Path, Path]]:
+    """A temporary folder and the name it gets at the end; an exception removes it."""
+    home = Path(out).absolute()
+    if home.exists() or home.is_symlink():
+        raise DataError(f"{home}: exists already; name another folder, or remove it first.")
+    partial = home.parent / f".{home.name}.partial"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left behind
+        (partial / "shards").mkdir(parents=True)
+        yield partial, home
+        publish(partial, home)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise disk_error(home, error) from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def write(
+    partial: Path, home: Path, manifest: Manifest, shards: Shards, episodes: Episodes, parents: Sequence[Dataset]
+) -> None:
+    """Write the manifest into a `folder`, with the parents by relative path and hash."""
+    start = home.parent.resolve() / home.name
+    recorded = tuple(
+        {
+            "path": Path(os.path.relpath(parent.path.resolve(), start)).as_posix(),
+            "sha256": fingerprint(parent.path),
+        }
+        for parent in parents
+    )
+    write_manifest(partial, replace(manifest, parents=recorded), shards, episodes, home=home)

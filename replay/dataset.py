@@ -1,0 +1,146 @@
+"""A dataset: a folder of Arrow shards with a manifest, opened, sampled and walked through."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from replay.batch import Batch, Request
+from replay.episode import Episode
+from replay.errors import DataError
+from replay.manifest import Episodes, Manifest, Shards, check_files, read_manifest
+from replay.scan import scan
+from replay.schema import Column
+from replay.spaces import Box, Dict, Spaces, observation_columns
+from replay.store import Store, sample
+from replay.view import ALL, View
+
+_TRANSITIONS = Request()
+
+
+class Dataset:
+    """An open dataset. Its files are checked when it is opened, mapped when rows are first asked for."""
+
+    def __init__(self, path: Path, manifest: Manifest, shards: Shards, episodes: Episodes) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.shards = shards
+        """For each shard, its files by column group."""
+        self.episodes = episodes
+        """The episodes table as arrays (N,), by column name: see `manifest.Episodes`."""
+        self._parts: dict[str, tuple[View, Store]] = {}
+
+    @staticmethod
+    def open(path: str | os.PathLike[str], *, verify: bool = False) -> Dataset:
+        """Open the dataset at `path`: its manifest, then every file's size, footer and columns are checked, with
+        `verify` also the hash of every byte. Raises `DataError` naming the file, what was found and expected."""
+        folder = Path(path).absolute()
+        manifest, shards, episodes = read_manifest(folder)
+        check_files(manifest, shards, verify=verify)
+        return Dataset(folder, manifest, shards, episodes)
+
+    @property
+    def spaces(self) -> Spaces:
+        return self.manifest.spaces
+
+    @property
+    def extras(self) -> dict[str, Box]:
+        """Columns beyond the standard ones, and their spaces."""
+        return self.manifest.extras
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self.manifest.columns
+
+    @property
+    def statistics(self) -> dict[str, dict[str, Any]]:
+        """count, mean, std, min, max by numeric column (arrays of its shape), and of the episodes' `return`."""
+        return self.manifest.statistics
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self.manifest.provenance
+
+    @property
+    def reference_scores(self) -> tuple[float, float] | None:
+        """Returns of a random policy and of an expert."""
+        return self.manifest.reference_scores
+
+    @property
+    def num_transitions(self) -> int:
+        return self.manifest.counts["transitions"]
+
+    @property
+    def num_episodes(self) -> int:
+        return self.manifest.counts["episodes"]
+
+    @property
+    def num_rows(self) -> int:
+        return self.manifest.counts["rows"]
+
+    def __repr__(self) -> str:
+        return f"Dataset({str(self.path)!r}, {self.num_episodes} episodes, {self.num_transitions} transitions)"
+
+    def view(self, split: str | None = "train", where: str | None = None) -> View:
+        """Episodes of `split` (None or "all": every one) for which the expression `where` holds."""
+        return View.of([(self, None)], split, where)
+
+    def sample(
+        self, *, seed: int, sequence: int, count: int, request: Request = _TRANSITIONS, split: str = "train"
+    ) -> Batch[np.ndarray]:
+        """The batch at address (seed, sequence): the same rows whenever and wherever it is asked for."""
+        view, store = self._parts.get(split) or self._part(split)
+        return sample(view, store, seed=seed, sequence=sequence, count=count, request=request)
+
+    def scan(self, request: Request = _TRANSITIONS, count: int = 4096, split: str = "train") -> Iterator[Batch[np.ndarray]]:
+        """An ordered pass over everything in `split`: see `replay.scan`."""
+        view, store = self._parts.get(split) or self._part(split)
+        return scan(view, store, request, count)
+
+    def episode(self, number: int) -> Episode:
+        """Episode `number` as it is stored: its own rows, images encoded. IndexError beyond the last."""
+        if not 0 <= number < self.num_episodes:
+            raise IndexError(f"{self.path}: episode {number} of {self.num_episodes}")
+        _, store = self._parts.get(ALL) or self._part(ALL)
+        entry = {name: column[number] for name, column in self.episodes.items()}
+        values = store.episode(int(entry["shard"]), int(entry["first_row"]), int(entry["length"]))
+        observations = {name: values[name] for name in observation_columns(self.spaces.observation)}
+        steps = {name: column[:-1] for name, column in values.items() if isinstance(column, np.ndarray)}
+        return Episode(
+            observation=(
+                {name.removeprefix("observation."): column for name, column in observations.items()}
+                if isinstance(self.spaces.observation, Dict)
+                else observations["observation"]
+            ),
+            action=steps["action"],
+            reward=steps["reward"],
+            terminated=steps["terminated"],
+            truncated=steps["truncated"],
+            extras={name: steps[name] for name in self.extras},
+            task=str(entry["task"]),
+            source=str(entry["source"]),
+            success=None if entry["success"] < 0 else bool(entry["success"]),
+            split=str(entry["split"]),
+        )
+
+    def close(self) -> None:
+        """Unmap all files; they are mapped again when rows are asked for."""
+        for _, store in self._parts.values():
+            store.close()
+
+    def _part(self, split: str) -> tuple[View, Store]:
+        view = self.view(split)
+        self._parts[split] = view, Store(view)
+        return self._parts[split]
+
+
+def open(path: str | os.PathLike[str], *, verify: bool = False) -> Dataset:
+    """Open the dataset folder at `path`. Raises `DataError` for one that is not whole: see `Dataset.open`."""
+    return Dataset.open(path, verify=verify)
+
+
+__all__ = ["DataError", "Dataset", "open"]

@@ -1,0 +1,123 @@
+"""Drawing: which transitions a step sees. A pure function of (seed, stream, sequence).
+
+Random words come from Philox, whose raw output never changes between versions of NumPy; the counter
+holds the address, so that no draw depends on what was drawn before. A lost or repeated draw is
+harmless, and resuming a run takes one integer.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from replay.errors import DataError
+from replay.view import Rows, View, locate
+
+TRAIN, VALIDATION, PROBE, REUSE, PRIORITY = range(5)
+"""Streams: independent sequences of the same seed."""
+
+_WORD = (1 << 64) - 1
+_UNIT = 2.0**-53
+
+
+class _Generator(threading.local):
+    """One Philox per thread. Setting its state takes a quarter of the time of making one; nothing of it
+    outlives a call, since every call sets all of the state."""
+
+    def __init__(self) -> None:
+        self.philox = np.random.Philox(0)
+        self.state = self.philox.state
+        self.state["buffer_pos"] = 4  # the buffer is empty
+        self.key = self.state["state"]["key"]
+        self.counter = self.state["state"]["counter"]
+        self.counter[:] = 0
+
+
+_generator = _Generator()
+
+
+def words(seed: int, stream: int, sequence: int, count: int) -> np.ndarray:
+    """uint64 (count,): the raw words at address (seed, stream, sequence). Longer draws begin with shorter ones."""
+    generator = _generator
+    generator.key[0] = seed & _WORD
+    generator.key[1] = stream
+    generator.counter[2] = sequence
+    generator.philox.state = generator.state
+    return generator.philox.random_raw(count)
+
+
+def uniforms(seed: int, stream: int, sequence: int, count: int) -> np.ndarray:
+    """float64 (count,) in [0, 1): the top 53 bits of each word."""
+    return (words(seed, stream, sequence, count) >> 11) * _UNIT
+
+
+def draw(
+    view: View,
+    *,
+    seed: int,
+    sequence: int,
+    count: int,
+    stream: int = TRAIN,
+    shards_per_draw: int | None = None,
+) -> Rows:
+    """`count` transitions, with replacement, sorted by index so that memory is walked forward.
+
+    Every transition is equally likely; in a weighted view, every transition of the same dataset. With
+    `shards_per_draw`, they come from that many shards, chosen (with replacement) in proportion to
+    their transitions, so that the probability of each transition stays the same and only the
+    transitions of one draw become dependent.
+    """
+    if shards_per_draw is not None:
+        index = _few_shards(view, uniforms(seed, stream, sequence, shards_per_draw + 2 * count), shards_per_draw)
+    elif view.weighted:
+        index = _weighted(uniforms(seed, stream, sequence, 2 * count), view.shares, view.member_starts)
+    else:
+        raw = words(seed, stream, sequence, count)
+        raw >>= 11
+        # Below the total even after rounding: the largest factor, 1 - 2^-53, is at least half a unit away.
+        index = (raw * (view.transitions * _UNIT)).astype(np.int64)
+    index.sort()
+    return locate(view, index)
+
+
+def draw_episodes(view: View, *, seed: int, sequence: int, count: int, stream: int = TRAIN) -> Rows:
+    """The first steps of `count` episodes, with replacement, each equally likely (in a weighted view: among
+    those of its dataset), sorted."""
+    if view.weighted:
+        bounds = np.searchsorted(view.dataset, np.arange(len(view.members) + 1))
+        episode = _weighted(uniforms(seed, stream, sequence, 2 * count), view.shares, bounds)
+    else:
+        episode = (uniforms(seed, stream, sequence, count) * view.episodes).astype(np.int64)
+    episode.sort()
+    return Rows(view.starts[episode], view.shard[episode], view.first_row[episode], view.length[episode])
+
+
+def _weighted(uniform: np.ndarray, shares: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """A member by the first half of the numbers, a position within it by the second."""
+    count = len(uniform) // 2
+    member = _choose(uniform[:count], shares)
+    size = starts[1:] - starts[:-1]
+    return starts[member] + (uniform[count:] * size[member]).astype(np.int64)
+
+
+def _few_shards(view: View, uniform: np.ndarray, shards: int) -> np.ndarray:
+    if shards < 1:
+        raise DataError(f"shards_per_draw: found {shards}, expected at least 1.")
+    count = (len(uniform) - shards) // 2
+    size = np.diff(view.shard_starts)
+    mass = size.astype(np.float64)
+    if view.weighted:
+        member_size = np.diff(view.member_starts)
+        for number, member in enumerate(view.members):
+            mass[slice(*member.shards)] *= member.share / member_size[number]
+    chosen = _choose(uniform[:shards], mass)
+    shard = chosen[(uniform[shards : shards + count] * shards).astype(np.int64)]
+    return view.shard_starts[shard] + (uniform[shards + count :] * size[shard]).astype(np.int64)
+
+
+def _choose(uniform: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """Positions in proportion to `mass`; one of no mass is never chosen."""
+    edges = np.cumsum(mass)
+    chosen = np.searchsorted(edges, uniform * edges[-1], "right")
+    return np.minimum(chosen, np.flatnonzero(mass)[-1])

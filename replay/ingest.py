@@ -1,0 +1,192 @@
+"""From logs to a dataset: reads a source, checks every episode, writes Arrow shards, says what happened."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from replay import images
+from replay.episode import Episode
+from replay.errors import DataError
+from replay.readers import Options, Source, read
+from replay.segment import Counts
+from replay.spaces import Dict, Image, Spaces, observation_columns
+from replay.writer import SHARD_BYTES, DatasetWriter
+
+Hook = Callable[[Episode], Episode]
+"""Gives an episode its reward (and whatever else it changes); pure, called once per episode."""
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What was read and what became of it."""
+
+    source: str
+    out: Path
+    counts: Counts
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+    quarantined: list[str] = field(default_factory=list)
+    """Why, for each episode left out."""
+
+    @property
+    def episodes(self) -> int:
+        return self.counts.episodes
+
+    @property
+    def transitions(self) -> int:
+        return self.counts.transitions
+
+    def lines(self) -> list[str]:
+        """The report as text, one fact a line."""
+        counts = self.counts
+        lines = [
+            f"{self.source} -> {self.out}",
+            f"{counts.transitions:,} transitions in {counts.episodes:,} episodes, {self.seconds:.1f} s",
+        ]
+        if counts.discontinuities:
+            lines.append(f"{counts.discontinuities:,} episodes cut where rows are missing")
+        if counts.dropped:
+            lines.append(f"{counts.dropped:,} last transitions left out: their next observation is unknown")
+        if counts.stand_ins:
+            lines.append(f"{counts.stand_ins:,} terminal observations are copies: the source has none")
+        if self.quarantined:
+            lines.append(f"{len(self.quarantined):,} damaged episodes left out:")
+            lines += [f"  {reason}" for reason in self.quarantined[:20]]
+            if len(self.quarantined) > 20:
+                lines.append(f"  and {len(self.quarantined) - 20:,} more (provenance.quarantined has all)")
+        return lines + [f"note: {note}" for note in self.notes]
+
+
+def ingest(
+    source: str | Path,
+    out: str | Path,
+    *,
+    env: str | None = None,
+    reward: Hook | None = None,
+    observation: str | None = None,
+    rename: Mapping[str, str] | None = None,
+    success_timing: str | None = None,
+    validation_fraction: float = 0.05,
+    split_seed: int = 0,
+    collected_by: str | None = None,
+    licence: str | None = None,
+    quarantine: bool = False,
+    shard_bytes: int = SHARD_BYTES,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> IngestReport:
+    """Write the dataset `out` from `source` (`minari:…`, `ogbench:…`, `hdf5:…`, `parquet:…` or a dataset folder).
+
+    `reward` sees each episode as the source has it, before `observation` keeps one key of a dictionary as the plain
+    observation. `env` names the task whose reward OGBench computes (`success_timing` `pre` or `post`), and elsewhere
+    the environment to evaluate in. `progress` is called with transitions done and expected. Damaged episodes
+    (not finite, wrong shapes) stop everything unless `quarantine` leaves them out.
+
+    Raises `DataError` and leaves nothing behind, whatever is wrong.
+    """
+    started = time.monotonic()
+    out = Path(out)
+    if out.exists() or out.is_symlink():
+        raise DataError(f"{out}: exists already; name another folder, or remove it first.")
+    opened = read(str(source), Options(env=env, rename=dict(rename or {}), success_timing=success_timing))
+    spaces = _keep_key(opened.spaces, observation, str(source))
+    extra_provenance = {"collected_by": collected_by, "licence": licence, "observation_key": observation}
+    quarantined: list[str] = []
+    counts: dict[str, int] = {}  # filled at the end: the writer keeps a reference and writes it last
+    provenance = {
+        "source": str(source),
+        "files": [{"name": file.name, "bytes": file.stat().st_size} for file in opened.files],
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "tool": f"quiver {_version()}",
+        **opened.provenance,
+        **{name: value for name, value in extra_provenance.items() if value is not None},
+        **({"reward": {"from": f"function {getattr(reward, '__name__', repr(reward))}"}} if reward else {}),
+        "notes": opened.notes,
+        "counts": counts,
+        "quarantined": quarantined,
+    }
+    with DatasetWriter(
+        out,
+        spaces,
+        provenance=provenance,
+        extras=opened.extras,
+        expected_rows=opened.expected_rows,
+        validation_fraction=validation_fraction,
+        split_seed=split_seed,
+        shard_bytes=shard_bytes,
+        reference_scores=opened.reference_scores,
+    ) as writer:
+        for label, episode in opened.episodes:
+            try:
+                episode = _finished(episode, reward, observation, label)
+                _check(episode, spaces, _where(opened, label), opened, pictures=quarantine)
+            except DataError as error:
+                if not quarantine:
+                    raise
+                quarantined.append(str(error))
+                opened.counts.quarantined += 1
+                continue
+            writer.add(episode)
+            opened.counts.episodes += 1
+            opened.counts.transitions += len(episode)
+            if progress is not None:
+                progress(opened.counts.transitions, opened.expected_transitions)
+        if quarantined and not opened.counts.episodes:
+            raise DataError(f"{source}: every episode is damaged; the first: {quarantined[0]}")
+        counts.update(vars(opened.counts))
+    return IngestReport(str(source), out, opened.counts, time.monotonic() - started, list(opened.notes), quarantined)
+
+
+def _check(episode: Episode, spaces: Spaces, where: str, source: Source, *, pictures: bool) -> None:
+    """What the writer would refuse, refused with the place in the source; `pictures` looks into their headers."""
+    episode.validate(spaces, where, source.extras)
+    if not pictures:
+        return
+    columns = episode.observations()
+    for name, leaf in observation_columns(spaces.observation).items():
+        if isinstance(leaf, Image) and not isinstance(columns[name], np.ndarray):
+            for step, data in enumerate(columns[name]):
+                images.check(data, leaf, f"{where}, {name}, step {step}")
+
+
+def _finished(episode: Episode, reward: Hook | None, observation: str | None, label: str) -> Episode:
+    if reward is not None:
+        made = reward(episode)
+        if not isinstance(made, Episode):
+            raise DataError(
+                f"{label}: the reward function returned {type(made).__name__}, expected an Episode; "
+                "use dataclasses.replace(episode, reward=...)."
+            )
+        episode = made
+    if observation is not None:
+        episode = replace(episode, observation=episode.observation[observation])
+    return episode
+
+
+def _keep_key(spaces: Spaces, key: str | None, source: str) -> Spaces:
+    if key is None:
+        return spaces
+    if not isinstance(spaces.observation, Dict):
+        raise DataError(f"{source}: observations are no dictionary, so {key!r} cannot be kept; leave the key out.")
+    parts = dict(spaces.observation.items())
+    if key not in parts:
+        raise DataError(f"{source}: observations have no key {key!r}; found {', '.join(parts)}.")
+    return replace(spaces, observation=parts[key])
+
+
+def _where(source: Source, label: str) -> str:
+    """Readers of many files name the file in the label."""
+    return label if len(source.files) != 1 or str(source.files[0]) in label else f"{source.files[0]}: {label}"
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("quiver-rl")
+    except importlib.metadata.PackageNotFoundError:
+        return "from a source tree"

@@ -1,0 +1,114 @@
+"""Prioritised sampling (Schaul et al., 2016): a sum tree over the transitions of a view, owned by the learner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from replay.draw import PRIORITY, uniforms
+from replay.errors import DataError
+from replay.view import Rows, View, locate
+
+
+class Priorities:
+    """Transition i is drawn with probability proportional to priority_i ** exponent.
+
+    What has not been updated yet has the highest priority seen so far (1 at first), so that everything is
+    met soon. Priorities are kept as they are drawn: powers, in a binary tree of sums, stored level by
+    level from the root down to the transitions, 16 bytes for each.
+    """
+
+    def __init__(self, transitions: int, *, exponent: float = 0.6, importance_exponent: float = 0.4) -> None:
+        if transitions < 1:
+            raise DataError(f"priorities: found {transitions} transitions, expected at least 1.")
+        if exponent < 0 or importance_exponent < 0:
+            raise DataError(f"priorities: exponents {exponent} and {importance_exponent} must not be negative.")
+        self.transitions = transitions
+        self.exponent = exponent
+        self.importance_exponent = importance_exponent
+        self._depth = (transitions - 1).bit_length()
+        self._fresh = np.ones(transitions, bool)
+        self._highest = 1.0
+        leaves = np.zeros(1 << self._depth)
+        leaves[:transitions] = 1.0
+        self._levels = [leaves]
+        self._sum_up()
+
+    def draw(self, view: View, *, seed: int, sequence: int, count: int, stream: int = PRIORITY) -> Rows:
+        """`count` transitions with replacement, sorted by index, with `weight` float32 (B,): the importance
+        weights (N P(i)) ** -importance_exponent, divided by the largest of the draw.
+
+        Pure in (seed, stream, sequence) and the priorities. Raises `DataError` for a view of another size,
+        or a weighted one: priorities and weights would each want to decide.
+        """
+        if view.transitions != self.transitions or view.weighted:
+            found = "a weighted view" if view.weighted else f"a view of {view.transitions} transitions"
+            raise DataError(f"priorities: made for {self.transitions} unweighted transitions, found {found}.")
+        total = self._levels[0][0]
+        left = uniforms(seed, stream, sequence, count) * total
+        index = np.zeros(count, np.int64)
+        for level in self._levels[1:]:
+            index *= 2
+            first, second = level[index], level[index + 1]
+            # Rounding must not lead into a branch where nothing is.
+            right = (left >= first) & (second > 0)
+            left = np.where(right, left - first, left)
+            index += right
+        index.sort()
+        probability = self._levels[-1][index] / total
+        weight = (self.transitions * probability) ** -self.importance_exponent
+        return locate(view, index, (weight / weight.max()).astype(np.float32))
+
+    def update(self, index: np.ndarray, priority: np.ndarray) -> None:
+        """Set the priorities (B,) of transitions `index` (B,); of an index that comes twice, the last counts.
+
+        Raises `DataError` for priorities that are not positive numbers, or for an index beyond the end.
+        """
+        index, priority = np.asarray(index, np.int64), np.asarray(priority, np.float64)
+        if index.shape != priority.shape or index.ndim != 1:
+            raise DataError(f"priorities: found index {index.shape} and priority {priority.shape}, expected (B,).")
+        if len(index) == 0:
+            return
+        if not (np.isfinite(priority).all() and (priority > 0).all()):
+            raise DataError("priorities: found one that is not a positive number; add a small constant to the error.")
+        if index.min() < 0 or index.max() >= self.transitions:
+            raise DataError(f"priorities: index {index.min()} to {index.max()} of {self.transitions} transitions.")
+        distinct, last = np.unique(index[::-1], return_index=True)
+        value = priority[::-1][last]
+        self._fresh[distinct] = False
+        self._levels[-1][distinct] = value**self.exponent
+        if value.max() > self._highest:
+            self._highest = float(value.max())
+            self._levels[-1][: self.transitions][self._fresh] = self._highest**self.exponent
+            self._sum_up()
+            return
+        for level, above in zip(self._levels[:0:-1], self._levels[-2::-1], strict=True):
+            distinct = np.unique(distinct >> 1)
+            above[distinct] = level[2 * distinct] + level[2 * distinct + 1]
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Arrays from which `load_state_dict` makes the same tree, bit for bit."""
+        return {
+            "powers": self._levels[-1][: self.transitions].copy(),
+            "fresh": self._fresh.astype(np.uint8),
+            "highest": np.array(self._highest),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises `DataError` for a state of another number of transitions."""
+        powers = np.asarray(state["powers"], np.float64)
+        if powers.shape != (self.transitions,):
+            raise DataError(f"priorities: the state has shape {powers.shape}, expected ({self.transitions},).")
+        self._levels[-1][: self.transitions] = powers
+        self._fresh = np.asarray(state["fresh"]).astype(bool)
+        self._highest = float(state["highest"])
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Every sum from the transitions up. The same pairs are added as in `update`: the tree depends on the
+        priorities alone, not on how they came about."""
+        levels = [self._levels[-1]]
+        while len(levels[0]) > 1:
+            levels.insert(0, levels[0][0::2] + levels[0][1::2])
+        self._levels = levels

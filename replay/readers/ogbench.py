@@ -1,0 +1,210 @@
+"""`ogbench:<file.npz>`: OGBench data, of which rewards are no part.
+
+Each stored trajectory has a row more than it has transitions; `terminals` marks that last row and says
+nothing about the task. Rewards and masks come from a single-task environment, computed by OGBench's own code
+from the recorded states: a success terminates (mask 0) wherever it falls, and the trajectory goes on after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from replay.episode import Episode
+from replay.errors import DataError
+from replay.readers.npz import Npz
+from replay.readers.source import (
+    Options,
+    Source,
+    action_space,
+    array_space,
+    box,
+    conversion_notes,
+    existing,
+    minimum_and_maximum,
+    refuse,
+)
+from replay.segment import RULES, Block, Counts, segment
+from replay.spaces import Spaces
+
+_NEEDED = ("observations", "actions", "terminals")
+_STATES = ("qpos", "button_states")
+"""What OGBench's relabelling reads."""
+
+
+def read(location: str, options: Options) -> Source:
+    """Opens one .npz file. Raises `DataError` for a missing array and for an environment without a task."""
+    refuse(options, "ogbench", "rename")
+    path = existing(location, "ogbench")
+    npz = Npz(path)
+    missing = [name for name in _NEEDED if name not in npz.headers]
+    if missing:
+        raise DataError(
+            f"{path}: lacks {', '.join(missing)}; found {', '.join(npz.headers) or 'nothing'}. "
+            "Expected an OGBench file."
+        )
+    rows = {name: header.rows for name, header in npz.headers.items()}
+    if len({rows[name] for name in (*_NEEDED, *_STATES) if name in rows}) != 1:
+        raise DataError(f"{path}: arrays of different lengths: {rows}. Fetch the file again.")
+    task = _Task(options.env, options.success_timing) if options.env else None
+    notes = conversion_notes({name[:-1]: npz.headers[name].dtype for name in ("observations", "actions")})
+    if task is None:
+        if options.success_timing:
+            raise DataError("ogbench: success_timing says how an env gives rewards; name the env as well.")
+        notes.append("reward: not in the source, 0 everywhere; name a single-task env to compute it")
+    elif "qpos" not in npz.headers:
+        raise DataError(f"{path}: lacks qpos, from which OGBench computes rewards. Ingest it without env.")
+    action = npz.headers["actions"]
+    low, high = minimum_and_maximum(npz.blocks("actions", options.block_rows))
+    trajectories = sum(int(np.count_nonzero(part)) for part in npz.blocks("terminals", options.block_rows))
+    spaces = Spaces(
+        array_space(npz.headers["observations"].shape, npz.headers["observations"].dtype),
+        box(action.shape, action.dtype, *task.action_bounds)
+        if task
+        else action_space(low, high, action.shape, action.dtype, notes),
+    )
+    provenance: dict[str, Any] = {"format": "ogbench", "final_observation": RULES["row"]}
+    if task:
+        provenance |= task.provenance()
+    counts = Counts()
+    return Source(
+        spaces=spaces,
+        episodes=_episodes(npz, task, options, counts, f"ogbench:{path.stem}"),
+        provenance=provenance,
+        files=[path],
+        expected_rows=rows["observations"],
+        expected_transitions=rows["observations"] - trajectories,
+        notes=notes,
+        counts=counts,
+    )
+
+
+def _episodes(
+    npz: Npz, task: _Task | None, options: Options, counts: Counts, source: str
+) -> Iterator[tuple[str, Episode]]:
+    with npz:
+        blocks = _blocks(npz, task, options.block_rows)
+        if task and task.timing == "post":
+            blocks = _reward_of_next(blocks)
+        for label, episode in segment(blocks, counts, source=source, final_row=True):
+            if task:
+                success = bool(episode.terminated.any())
+                episode = replace(episode, task=task.name, success=success)
+            yield label, episode
+
+
+def _blocks(npz: Npz, task: _Task | None, block_rows: int) -> Iterator[Block]:
+    names = [*_NEEDED, *(name for name in _STATES if task and name in npz.headers)]
+    for parts in zip(*(npz.blocks(name, block_rows) for name in names), strict=True):
+        columns = dict(zip(names, parts, strict=True))
+        n = len(columns["actions"])
+        zeros = np.zeros(n, np.uint8)
+        reward, terminated = task.label(columns) if task else (np.zeros(n, np.float32), zeros)
+        yield Block(
+            observation={"observation": columns["observations"]},
+            action=columns["actions"],
+            reward=reward,
+            terminated=terminated,
+            truncated=zeros,
+            end=columns["terminals"].astype(bool),
+        )
+
+
+def _reward_of_next(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Rewards and masks moved one row up. A trajectory's final row gets a stranger's, but is no transition."""
+    held = None
+    for block in blocks:
+        if held is not None:
+            yield _moved(held, block)
+        held = block
+    if held is not None:
+        yield _moved(held, held)
+
+
+def _moved(block: Block, after: Block) -> Block:
+    return replace(
+        block,
+        reward=np.concatenate([block.reward[1:], after.reward[:1]]),
+        terminated=np.concatenate([block.terminated[1:], after.terminated[:1]]),
+    )
+
+
+class _Task:
+    """The task of a single-task environment, and OGBench's own relabelling for it."""
+
+    def __init__(self, name: str, timing: str | None) -> None:
+        try:
+            import gymnasium
+            import ogbench  # noqa: F401  registers the environments
+            from ogbench.relabel_utils import relabel_dataset
+        except ImportError as error:
+            raise DataError(f"ogbench: env {name!r} needs ogbench ({error}). Install quiver-rl[ogbench].") from error
+        self.name = _environment_id(name, list(gymnasium.registry))
+        self._relabel = relabel_dataset
+        env = gymnasium.make(self.name)
+        inner: Any = env.unwrapped
+        if getattr(inner, "_reward_task_id", None) is None:
+            raise DataError(
+                f"ogbench: env {self.name!r} has goals but no single task, so no reward. "
+                f"Use a name with singletask, such as {_single_task(self.name)!r}."
+            )
+        self.timing = timing or getattr(inner, "_success_timing", "pre")
+        if self.timing not in ("pre", "post"):
+            raise DataError(f"ogbench: success_timing is {timing!r}, expected 'pre' or 'post'.")
+        env.reset()
+        self._frozen = _Frozen(inner)
+        self.task_id = int(inner.cur_task_id)
+        self.action_bounds = (env.action_space.low, env.action_space.high)  # type: ignore[attr-defined]
+        self.max_episode_steps = env.spec.max_episode_steps if env.spec else None
+
+    def label(self, columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Reward float32 (n,) and terminated uint8 (n,) of each row's own state."""
+        dataset = dict(columns)
+        self._relabel(self.name, self._frozen, dataset)
+        return dataset["rewards"], (dataset["masks"] == 0).astype(np.uint8)
+
+    def provenance(self) -> dict[str, Any]:
+        import importlib.metadata
+
+        return {
+            "env_spec": {"id": self.name, "kwargs": {}, "max_episode_steps": self.max_episode_steps},
+            "reward": {
+                "from": f"ogbench {importlib.metadata.version('ogbench')} relabel_dataset",
+                "task": self.task_id,
+                "success_timing": self.timing,
+            },
+        }
+
+
+class _Frozen:
+    """An environment already reset: relabelling resets it for each block, and the goal must not move."""
+
+    def __init__(self, unwrapped: Any) -> None:
+        self.unwrapped = unwrapped
+
+    def reset(self) -> None:
+        """Nothing: the task is set."""
+
+
+def _environment_id(name: str, registered: list[str]) -> str:
+    """The registered id, for an environment's name or a dataset's (`…-navigate-singletask-…`)."""
+    if name in registered:
+        return name
+    parts = name.split("-")
+    if "singletask" in parts:
+        position = parts.index("singletask")
+        shorter = "-".join(parts[: position - 1] + parts[position:])
+        if shorter in registered:
+            return shorter
+    close = get_close_matches(name, [other for other in registered if "singletask" in other], n=3)
+    hint = f" Did you mean {', '.join(close)}?" if close else ""
+    raise DataError(f"ogbench: no environment {name!r}.{hint}")
+
+
+def _single_task(name: str) -> str:
+    stem, _, version = name.rpartition("-")
+    return f"{stem}-singletask-{version}"

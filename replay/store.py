@@ -1,0 +1,387 @@
+"""Gathering: from row numbers to a batch, out of memory-mapped shards (`replay.addresses` says how and why)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from replay import images
+from replay.addresses import Addresses
+from replay.batch import Batch, Request, concatenate
+from replay.draw import TRAIN, draw, draw_episodes
+from replay.errors import DataError
+from replay.maps import Maps, default_max_maps
+from replay.returns import backward, n_step, tail
+from replay.spaces import Dict, observation_columns
+from replay.view import Rows, View
+
+RETURN_TO_GO = "return_to_go"
+"""A column that is computed, never stored."""
+
+
+class Store:
+    """The open shards of a view, or of some of them.
+
+    `shards`: the global shard numbers it may open (all, if None). `max_maps`: files open at once, by
+    default a quarter of what the kernel allows. `verify`: check a file's hash at its first opening.
+    `stage`: a local folder that files are copied to, and verified in, before they are mapped.
+
+    Threads may share one; their gathers take turns.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        *,
+        shards: Sequence[int] | None = None,
+        max_maps: int | None = None,
+        verify: bool = True,
+        stage: Path | None = None,
+    ) -> None:
+        count = len(view.files)
+        self.view = view
+        self.shards = tuple(range(count)) if shards is None else tuple(sorted({int(shard) for shard in shards}))
+        if self.shards and not 0 <= self.shards[0] <= self.shards[-1] < count:
+            raise DataError(f"store: asked to hold shards {self.shards}, but the view has {count}.")
+        self.rows_served = 0
+        self._held = np.zeros(count, bool)
+        self._held[list(self.shards)] = True
+        self._member = np.repeat(np.arange(len(view.members)), [m.shards[1] - m.shards[0] for m in view.members])
+        self._groups = [{column.name: column.group for column in member.columns} for member in view.members]
+        self._columns = {column.name: column for column in view.columns}
+        self._number = {name: number for number, name in enumerate(self._columns)}
+        self._observations = tuple(observation_columns(view.spaces.observation))
+        self._pictures = frozenset(name for name, column in self._columns.items() if column.kind == "image")
+        self._nested = isinstance(view.spaces.observation, Dict)
+        # Of row 0, by column and shard; 0 where closed. Columns of pictures only mark that they are open.
+        self._address = np.zeros((len(self._columns), count), np.int64)
+        self._rows = np.array([next(iter(files.values())).rows for files in view.files], np.int64)
+        self._maps = Maps(view, max_maps=max_maps or default_max_maps(), verify=verify, stage=stage)
+        self._bounded = len(self._files(self.shards, self._columns)) > self._maps.max_maps
+        self._lock = threading.RLock()
+        self._request: Request | None = None
+        self._plan: _Plan | None = None
+
+    def gather(self, rows: Rows, request: Request, key: tuple[int, int] = (0, 0)) -> Batch[np.ndarray]:
+        """The batch of these rows, in their order: each is the start of what `request.kind` says.
+
+        - transitions: n-step sums, (B, ...).
+        - windows: `request.length` steps, (B, T, ...), with a mask. Behind the episode's end stands its last
+          observation, with zero action, reward, flags and discount.
+        - episodes: the same, T being the most steps that any of the rows has left.
+
+        Arrays are contiguous copies. `return_to_go` among the columns is the discounted sum of rewards (after
+        scale and shift) up to the episode's end, or to and including its next terminated step: (B,) or
+        (B, T). It does not bootstrap: of a truncated episode it is the sum of what was recorded.
+
+        Raises `DataError` for a shard that the store does not hold or that is damaged, for rows outside of
+        it, and for columns that the view does not have.
+        """
+        with self._lock:
+            length = request.length
+            if request.kind == "episodes":
+                length = int(rows.remaining.max())
+            batch = self._gather(rows, request, key, length)
+            self.rows_served += len(rows.index)
+            return batch
+
+    def episode(self, shard: int, first_row: int, length: int) -> dict[str, np.ndarray | list[bytes]]:
+        """One episode as it is stored: (T + 1, ...) arrays by column name, pictures as encoded bytes."""
+        values: dict[str, np.ndarray | list[bytes]] = {}
+        with self._lock:
+            self._open([shard], self._columns)
+            if not 0 <= first_row <= first_row + length < self._rows[shard]:
+                raise DataError(
+                    f"store: rows {first_row} to {first_row + length} of shard {shard}, which has {self._rows[shard]}."
+                )
+            for name in self._columns:
+                mapped = self._maps.get(shard, self._group(shard, name))
+                if name in self._pictures:
+                    blobs = mapped.blobs[name]
+                    values[name] = [bytes(blobs.row(first_row + step)) for step in range(length + 1)]
+                else:
+                    values[name] = mapped.arrays[name][first_row : first_row + length + 1].copy()
+        return values
+
+    def populate(self) -> int:
+        """Open every shard, as far as files may be open at once, and touch each of their pages, so that no
+        later gather waits for the disk. Returns the number of bytes mapped."""
+        total = 0
+        with self._lock:
+            for shard in self.shards:
+                self._open([shard], self._columns)
+                for key in self._files([shard], self._columns):
+                    buffer = self._maps.get(*key).buffer
+                    np.frombuffer(buffer, np.uint8)[::4096].max()
+                    total += int(buffer.size)
+        return total
+
+    def stage(self) -> None:
+        """Copy all shards it holds to the local folder now and verify them there, instead of at first use."""
+        with self._lock:
+            self._maps.stage(self._files(self.shards, self._columns))
+
+    def close(self) -> None:
+        """Close every file; they are opened again when rows are asked for."""
+        with self._lock:
+            self._maps.close()
+            self._address[:] = 0
+            self._changed()
+
+    def _gather(self, rows: Rows, request: Request, key: tuple[int, int], length: int) -> Batch[np.ndarray]:
+        plan = self._plan
+        if request is not self._request or plan is None:
+            plan = self._prepare(request)
+        if self._bounded:
+            shards = np.unique(rows.shard).tolist()
+            if len(shards) > 1 and len(self._files(shards, plan.names)) > self._maps.max_maps:
+                return self._halves(rows, request, key, length)
+            self._open(shards, plan.names)
+            plan = self._prepare(request)
+        span = 1 if plan.single else rows.remaining
+        at = self._locate(plan, rows, span)
+        if at is None:
+            self._open(np.unique(rows.shard).tolist(), plan.names)
+            plan = self._prepare(request)
+            at = self._locate(plan, rows, span)
+            if at is None:
+                raise DataError("store: rows outside of their shard: they were located in another view.")
+        if plan.single:
+            return self._transitions(plan, at, rows, request, key)
+        if request.kind == "transitions":
+            return self._sums(plan, at, rows, request, key)
+        return self._windows(plan, at, rows, request, key, length)
+
+    def _transitions(
+        self, plan: _Plan, at: np.ndarray, rows: Rows, request: Request, key: tuple[int, int]
+    ) -> Batch[np.ndarray]:
+        """One-step transitions: what nearly every training step asks for, and so spared whatever can be."""
+        take = plan.addresses.take
+        reward = take("reward", at)
+        if plan.scaled:
+            reward = _scaled(reward, request)
+        terminated = take("terminated", at)
+        observation, next_observation = self._pair(plan, at, rows, 1)
+        return Batch(
+            observation,
+            take("action", at),
+            reward,
+            plan.discounts.take(terminated, mode="clip"),
+            next_observation,
+            terminated,
+            take("truncated", at),
+            rows.index,
+            None,
+            rows.weight,
+            {name: take(name, at) for name in plan.extras},
+            key,
+        )
+
+    def _sums(
+        self, plan: _Plan, at: np.ndarray, rows: Rows, request: Request, key: tuple[int, int]
+    ) -> Batch[np.ndarray]:
+        take = plan.addresses.take
+        steps = np.minimum(np.arange(request.n_step), rows.remaining[:, None] - 1)
+        reward = _scaled(take("reward", at, steps), request)
+        flags = take("terminated", at, steps), take("truncated", at, steps)
+        sums = n_step(reward, *flags, rows.remaining, request.discount)
+        extras = {name: take(name, at) for name in plan.extras}
+        if plan.to_go:
+            extras[RETURN_TO_GO] = _tails(plan, at, rows.remaining, request).astype(np.float32)
+        observation, next_observation = self._pair(plan, at, rows, sums.steps)
+        return Batch(
+            observation=observation,
+            action=take("action", at),
+            reward=sums.reward,
+            discount=sums.discount,
+            next_observation=next_observation,
+            terminated=sums.terminated,
+            truncated=sums.truncated,
+            index=rows.index,
+            weight=rows.weight,
+            extras=extras,
+            key=key,
+        )
+
+    def _windows(
+        self, plan: _Plan, at: np.ndarray, rows: Rows, request: Request, key: tuple[int, int], length: int
+    ) -> Batch[np.ndarray]:
+        take = plan.addresses.take
+        # Behind the end stands the last row, which has the last observation and otherwise zeros.
+        steps = np.minimum(np.arange(length + 1), rows.remaining[:, None])
+        inner = steps[:, :-1]
+        mask = (np.arange(length) < rows.remaining[:, None]).astype(np.uint8)
+        reward = _scaled(take("reward", at, inner), request) * mask.astype(np.float32)
+        terminated = take("terminated", at, inner) * mask
+        extras = {name: take(name, at, inner) for name in plan.extras}
+        if plan.to_go:
+            after = np.zeros(len(rows))
+            behind = np.flatnonzero(rows.remaining > length)
+            if len(behind):
+                further = at[:, behind] + length * plan.addresses.strides
+                after[behind] = _tails(plan, further, rows.remaining[behind] - length, request)
+            extras[RETURN_TO_GO] = backward(reward, terminated, after, request.discount).astype(np.float32)
+        both = {name: self._observe(plan, name, at, rows, steps) for name in self._observations}
+        return Batch(
+            observation=self._nest({name: np.ascontiguousarray(part[:, :-1]) for name, part in both.items()}),
+            action=take("action", at, inner),
+            reward=reward,
+            discount=(request.discount * mask * (terminated == 0)).astype(np.float32),
+            next_observation=self._nest({name: np.ascontiguousarray(part[:, 1:]) for name, part in both.items()}),
+            terminated=terminated,
+            truncated=take("truncated", at, inner) * mask,
+            index=rows.index,
+            mask=mask,
+            weight=rows.weight,
+            extras=extras,
+            key=key,
+        )
+
+    def _pair(self, plan: _Plan, at: np.ndarray, rows: Rows, steps: int | np.ndarray) -> tuple[Any, Any]:
+        """Observations, and those `steps` rows on."""
+        take = plan.addresses.take
+        if not self._nested and not self._pictures:
+            return take("observation", at), take("observation", at, steps)
+        now, later = {}, {}
+        for name in self._observations:
+            if name in self._pictures:
+                ends = np.zeros((len(rows), 2), np.int64)
+                ends[:, 1] = steps
+                both = self._decode(name, rows, ends)
+                now[name], later[name] = np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
+            else:
+                now[name], later[name] = take(name, at), take(name, at, steps)
+        return self._nest(now), self._nest(later)
+
+    def _observe(self, plan: _Plan, name: str, at: np.ndarray, rows: Rows, steps: np.ndarray) -> np.ndarray:
+        return self._decode(name, rows, steps) if name in self._pictures else plan.addresses.take(name, at, steps)
+
+    def _decode(self, name: str, rows: Rows, steps: np.ndarray) -> np.ndarray:
+        """uint8 (B, T, H, W, C): each picture is decoded once, however often the batch shows it."""
+        row = rows.row[:, None] + steps
+        shard = np.broadcast_to(rows.shard[:, None], row.shape)
+        distinct, place = np.unique(np.stack([shard.ravel(), row.ravel()]), axis=1, return_inverse=True)
+        shape = self._columns[name].shape
+        pixels = np.empty((distinct.shape[1], *shape), np.uint8)
+        for i, (number, position) in enumerate(distinct.T.tolist()):
+            group = self._group(number, name)
+            where = f"{self.view.files[number][group].path}, row {position}"
+            pixels[i] = images.decode(self._maps.get(number, group).blobs[name].row(position), shape, where)
+        return pixels[place.reshape(row.shape)]
+
+    def _nest(self, parts: dict[str, np.ndarray]) -> Any:
+        if not self._nested:
+            return parts["observation"]
+        return {name.removeprefix("observation."): part for name, part in parts.items()}
+
+    def _halves(self, rows: Rows, request: Request, key: tuple[int, int], length: int) -> Batch[np.ndarray]:
+        """A batch that needs more files than may be open at once, in two parts."""
+        order = np.argsort(rows.shard, kind="stable")
+        middle = int(np.searchsorted(rows.shard[order], rows.shard[order][len(order) // 2]))
+        middle = middle or int(np.searchsorted(rows.shard[order], rows.shard[order][0], "right"))
+        parts = [self._gather(rows.take(part), request, key, length) for part in (order[:middle], order[middle:])]
+        return concatenate(parts).take(np.argsort(order, kind="stable"))
+
+    def _prepare(self, request: Request) -> _Plan:
+        """The plan of a request, with the addresses of its columns as the files lie now."""
+        if request is self._request and self._plan is not None:
+            return self._plan
+        extras = tuple(name for name in request.columns if name != RETURN_TO_GO)
+        for name in extras:
+            if name not in self.view.extras:
+                known = ", ".join([*sorted(self.view.extras), RETURN_TO_GO])
+                raise DataError(f"request.columns: the data has no {name!r}; it has {known}.")
+        names = (*self._observations, "action", "reward", "terminated", "truncated", *extras)
+        numbers = [self._number[name] for name in names]
+        opened = (self._address[numbers] != 0).all(axis=0)
+        tensors = [self._columns[name] for name in names if name not in self._pictures]
+        address = self._address[[self._number[column.name] for column in tensors]]
+        self._plan = _Plan(request, names, extras, Addresses(tensors, address, np.where(opened, self._rows, 0)))
+        self._request = request
+        return self._plan
+
+    def _locate(self, plan: _Plan, rows: Rows, span: int | np.ndarray) -> np.ndarray | None:
+        try:
+            return plan.addresses.locate(rows, span)
+        except IndexError as error:
+            raise DataError(f"store: rows of a shard beyond the view's {len(self._rows)}.") from error
+
+    def _open(self, shards: Sequence[int], names: Iterable[str]) -> None:
+        for shard in shards:
+            if not 0 <= shard < len(self._held) or not self._held[shard]:
+                raise DataError(f"store: asked for shard {shard}, which it does not hold; ask the one that does.")
+        opened, closed = self._maps.open(self._files(shards, names))
+        for (shard, group), mapped in opened.items():
+            for name, number in self._number.items():
+                if self._group(shard, name) == group:
+                    array = mapped.blobs[name].data if name in self._pictures else mapped.arrays[name]
+                    self._address[number, shard] = array.__array_interface__["data"][0]
+        for shard, group in closed:
+            for name, number in self._number.items():
+                if self._group(shard, name) == group:
+                    self._address[number, shard] = 0
+        if opened or closed:
+            self._changed()
+
+    def _changed(self) -> None:
+        """Addresses in use are void once a file was opened or closed."""
+        self._plan = None
+
+    def _files(self, shards: Iterable[int], names: Iterable[str]) -> list[tuple[int, str]]:
+        names = tuple(names)
+        groups = [tuple(dict.fromkeys(of[name] for name in names)) for of in self._groups]
+        return [(shard, group) for shard in shards for group in groups[self._member[shard]]]
+
+    def _group(self, shard: int, name: str) -> str:
+        return self._groups[self._member[shard]][name]
+
+
+class _Plan:
+    """What can be known of a request before its rows are: columns, addresses, and which path it takes."""
+
+    def __init__(self, request: Request, names: tuple[str, ...], extras: tuple[str, ...], addresses: Addresses) -> None:
+        self.names = names
+        self.extras = extras
+        self.addresses = addresses
+        self.to_go = RETURN_TO_GO in request.columns
+        self.single = request.kind == "transitions" and request.n_step == 1 and not self.to_go
+        self.scaled = request.reward_scale != 1.0 or request.reward_shift != 0.0
+        self.discounts = np.array([request.discount, 0.0], np.float32)
+
+
+def sample(
+    view: View,
+    store: Store,
+    *,
+    seed: int,
+    sequence: int,
+    count: int,
+    request: Request,
+    stream: int = TRAIN,
+    shards_per_draw: int | None = None,
+) -> Batch[np.ndarray]:
+    """Draw and gather: the batch at (seed, stream, sequence)."""
+    if request.kind == "episodes":
+        rows = draw_episodes(view, seed=seed, sequence=sequence, count=count, stream=stream)
+    else:
+        rows = draw(
+            view, seed=seed, sequence=sequence, count=count, stream=stream, shards_per_draw=shards_per_draw
+        )
+    return store.gather(rows, request, (seed, sequence))
+
+
+def _scaled(reward: np.ndarray, request: Request) -> np.ndarray:
+    return reward * np.float32(request.reward_scale) + np.float32(request.reward_shift)
+
+
+def _tails(plan: _Plan, at: np.ndarray, remaining: np.ndarray, request: Request) -> np.ndarray:
+    """float64 (B,): returns-to-go of the steps at `at`, each read to the end of its episode."""
+    steps = np.arange(int(remaining.sum())) - np.repeat(np.cumsum(remaining) - remaining, remaining)
+    every = np.repeat(at, remaining, axis=1) + steps * plan.addresses.strides
+    reward = _scaled(plan.addresses.take("reward", every), request)
+    terminated = plan.addresses.take("terminated", every).astype(np.int64)
+    return tail(reward, terminated, remaining, request.discount)

@@ -1,0 +1,256 @@
+"""A view: what is sampled. Datasets with weights, and which of their episodes.
+
+A view is an index and nothing else: a few numbers per episode, none per transition, no open files. It
+travels through Ray, and every process that has it agrees on which row a number means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from replay import statistics as moments
+from replay.errors import DataError
+from replay.schema import Column
+from replay.shard import ShardFile
+from replay.spaces import Box, Spaces, observation_columns
+from replay.where import select
+
+if TYPE_CHECKING:
+    from replay.dataset import Dataset
+
+ALL = "all"
+"""The split that takes every episode."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One dataset of a view."""
+
+    path: str
+    columns: tuple[Column, ...]
+    """Its own: two datasets with the same columns may keep them in different files."""
+    shards: tuple[int, int]
+    """Its range of the view's shard numbers."""
+    share: float
+    """The probability of drawing from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Where transitions lie; arrays (B,) of int64."""
+
+    index: np.ndarray
+    """Position in the view."""
+    shard: np.ndarray
+    """Global shard number of the view."""
+    row: np.ndarray
+    """Row in the shard."""
+    remaining: np.ndarray
+    """Steps left in the episode, this one included."""
+    weight: np.ndarray | None = None
+    """float32: importance weights, where drawn by priority."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, order: Any) -> Rows:
+        """Those at `order` (indices, a slice or a mask), in that order."""
+        weight = None if self.weight is None else self.weight[order]
+        return Rows(self.index[order], self.shard[order], self.row[order], self.remaining[order], weight)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """The selected episodes, one after the other. Transition i of the view is found by a binary search over `starts`."""
+
+    spaces: Spaces
+    extras: dict[str, Box]
+    """Extra columns that every member has."""
+    statistics: dict[str, dict[str, Any]]
+    """Of the mixture (whole datasets, in the proportions of the draw): count, mean, std, min, max by column."""
+    members: tuple[Member, ...]
+    weighted: bool
+    """Whether members are drawn in other proportions than their sizes."""
+    files: tuple[dict[str, ShardFile], ...]
+    """By global shard number and column group."""
+    shard: np.ndarray
+    """int64 (E,): global shard number of each selected episode."""
+    first_row: np.ndarray
+    """int64 (E,)"""
+    length: np.ndarray
+    """int64 (E,): transitions."""
+    dataset: np.ndarray
+    """int64 (E,): number of the member."""
+    episode: np.ndarray
+    """int64 (E,): number of the episode in its dataset."""
+    starts: np.ndarray = field(init=False)
+    """int64 (E + 1,): cumulative lengths."""
+    ends: np.ndarray = field(init=False)
+    table: np.ndarray = field(init=False)
+    """int64 (3, E): row minus index, end, shard: all that `locate` needs, side by side for one gather."""
+    shard_starts: np.ndarray = field(init=False)
+    """int64 (S + 1,): the view's first transition of each shard."""
+    member_starts: np.ndarray = field(init=False)
+    """int64 (M + 1,): the view's first transition of each member."""
+    transitions: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        starts = np.concatenate([[0], np.cumsum(self.length)]).astype(np.int64)
+        derived = {
+            "starts": starts,
+            "ends": starts[1:],
+            "table": np.stack([self.first_row - starts[:-1], starts[1:], self.shard]),
+            "shard_starts": starts[np.searchsorted(self.shard, np.arange(len(self.files) + 1))],
+            "member_starts": starts[np.searchsorted(self.dataset, np.arange(len(self.members) + 1))],
+            "transitions": int(starts[-1]),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def episodes(self) -> int:
+        return len(self.length)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns every member has; their groups are the first member's."""
+        return tuple(c for c in self.members[0].columns if c.name in self.extras or not _is_extra(c, self.spaces))
+
+    @property
+    def shares(self) -> np.ndarray:
+        """float64 (M,): the probability of each member."""
+        return np.array([member.share for member in self.members])
+
+    @staticmethod
+    def of(
+        members: Sequence[tuple[Dataset, float | None]], split: str | None = "train", where: str | None = None
+    ) -> View:
+        """Episodes of `split` (None or "all": every one) for which `where` holds, of each dataset.
+
+        Without weights, every transition is equally likely. With any, a dataset is chosen in proportion
+        to its weight (1 where it has none), then a transition of it. Datasets must have the same spaces;
+        extra columns are those that all have.
+
+        Raises `DataError` naming the datasets and fields that disagree, or the dataset with nothing to give.
+        """
+        if not members:
+            raise DataError("a view needs at least one dataset.")
+        datasets = [dataset for dataset, _ in members]
+        for dataset in datasets[1:]:
+            _same_spaces(datasets[0], dataset)
+        parts = [_part(dataset, number, split, where) for number, dataset in enumerate(datasets)]
+        sizes = np.array([int(part["length"].sum()) for part in parts], np.float64)
+        weighted = any(weight is not None for _, weight in members)
+        mass = np.array([1.0 if weight is None else weight for _, weight in members]) if weighted else sizes
+        if not (np.isfinite(mass).all() and (mass > 0).all()):
+            raise DataError(f"weights: found {mass.tolist()}, expected positive numbers; leave a dataset out instead.")
+        shares = mass / mass.sum()
+        offsets = np.concatenate([[0], np.cumsum([len(dataset.shards) for dataset in datasets])]).astype(int)
+        for part, offset in zip(parts, offsets, strict=False):
+            part["shard"] += offset
+        return View(
+            spaces=datasets[0].spaces,
+            extras=_common_extras(datasets),
+            statistics=_mixture(datasets, shares if weighted else None),
+            members=tuple(
+                Member(str(d.path), d.columns, (int(offsets[i]), int(offsets[i + 1])), float(shares[i]))
+                for i, d in enumerate(datasets)
+            ),
+            weighted=weighted,
+            files=tuple(files for dataset in datasets for files in dataset.shards),
+            **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+        )
+
+
+def locate(view: View, index: np.ndarray, weight: np.ndarray | None = None) -> Rows:
+    """The rows of transitions `index`: int64 (B,), each in [0, view.transitions)."""
+    episode = view.ends.searchsorted(index, "right")
+    found = view.table.take(episode, 1)  # IndexError for an index beyond the end
+    found[0] += index
+    found[1] -= index
+    return Rows(index, found[2], found[0], found[1], weight)
+
+
+def permanent_ids(view: View, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(dataset, episode, step) of transitions `index`: what they are called whatever the view, int64 (B,) each."""
+    position = view.ends.searchsorted(index, "right")
+    return view.dataset[position], view.episode[position], index - view.starts[position]
+
+
+def _part(dataset: Dataset, number: int, split: str | None, where: str | None) -> dict[str, np.ndarray]:
+    table = dataset.episodes
+    chosen = np.ones(len(table["length"]), bool)
+    if split is not None and split != ALL:
+        chosen &= table["split"] == split
+        if not chosen.any():
+            names = sorted(set(table["split"].tolist()))
+            raise DataError(
+                f"{dataset.path}: no episodes in split {split!r}; it has {', '.join(names)}. Name one, or {ALL!r}."
+            )
+    if where is not None:
+        chosen &= select(where, table)
+    episode = np.flatnonzero(chosen)
+    if len(episode) == 0:
+        raise DataError(f"{dataset.path}: no episode of split {split!r} satisfies {where!r}; loosen it.")
+    return {
+        "shard": table["shard"][episode].astype(np.int64),
+        "first_row": table["first_row"][episode].astype(np.int64),
+        "length": table["length"][episode].astype(np.int64),
+        "dataset": np.full(len(episode), number, np.int64),
+        "episode": episode.astype(np.int64),
+    }
+
+
+def _same_spaces(a: Dataset, b: Dataset) -> None:
+    """Observations must have the same parts, shapes and dtypes; actions must be the same, bounds and all,
+    because policies squash to them. The first dataset's bounds of observations are kept."""
+    ours, theirs = observation_columns(a.spaces.observation), observation_columns(b.spaces.observation)
+    if set(ours) != set(theirs):
+        raise DataError(
+            f"{b.path}: observations are {', '.join(theirs)}, those of {a.path} are {', '.join(ours)}; "
+            f"rename or drop keys when ingesting."
+        )
+    for name, leaf in ours.items():
+        other = theirs[name]
+        if (type(leaf), leaf.shape, leaf.dtype) != (type(other), other.shape, other.dtype):
+            raise DataError(
+                f"{b.path}: {name} is {type(other).__name__} {other.shape} {other.dtype}, in {a.path} it is "
+                f"{type(leaf).__name__} {leaf.shape} {leaf.dtype}; datasets sampled together need the same."
+            )
+    if a.spaces.action != b.spaces.action:
+        raise DataError(
+            f"{b.path}: the action space is {b.spaces.action}, in {a.path} it is {a.spaces.action}; "
+            f"datasets sampled together need the same."
+        )
+
+
+def _common_extras(datasets: Sequence[Dataset]) -> dict[str, Box]:
+    return {
+        name: box
+        for name, box in datasets[0].extras.items()
+        if all(
+            name in d.extras and (d.extras[name].shape, d.extras[name].dtype) == (box.shape, box.dtype)
+            for d in datasets[1:]
+        )
+    }
+
+
+def _mixture(datasets: Sequence[Dataset], shares: np.ndarray | None) -> dict[str, dict[str, Any]]:
+    names = [name for name in datasets[0].statistics if all(name in d.statistics for d in datasets)]
+    merged: dict[str, dict[str, Any]] = {}
+    for name in names:
+        entries: list[Mapping[str, Any]] = [dataset.statistics[name] for dataset in datasets]
+        if len({np.shape(entry["mean"]) for entry in entries}) > 1:
+            continue  # an extra of the same name and another shape
+        counts = np.array([float(entry["count"]) for entry in entries])
+        merged[name] = moments.merge(entries, (counts / counts.sum() if shares is None else shares).tolist())
+    return merged
+
+
+def _is_extra(column: Column, spaces: Spaces) -> bool:
+    standard = {*observation_columns(spaces.observation), "action", "reward", "terminated", "truncated"}
+    return column.name not in standard

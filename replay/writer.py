@@ -1,0 +1,319 @@
+"""Writing a dataset: episodes in, one after the other; a whole dataset folder out, or nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from replay import images, shard
+from replay.dataset import Dataset
+from replay.episode import Episode
+from replay.errors import DataError
+from replay.manifest import EPISODE_COLUMNS, Episodes, Manifest, Shards, write_manifest
+from replay.schema import Column, columns_of, filler
+from replay.shard import ShardFile, write_shard
+from replay.spaces import Box, Image, Spaces, observation_columns
+from replay.statistics import Moments
+
+SHARD_BYTES = 128 << 20
+SHARDS_AT_LEAST = 8
+_SMALLEST = 64 << 10
+"""A shard below this size is not worth its file."""
+
+
+class DatasetWriter:
+    """Writes a dataset folder; a context manager.
+
+        with DatasetWriter("logs/maze", spaces, provenance={"source": "…"}) as writer:
+            for episode in episodes:
+                writer.add(episode)
+
+    Everything goes to `.<name>.partial` beside the target, is flushed to the disk and then renamed, so
+    that the target either is a whole dataset or does not exist; an exception inside the block removes
+    what was written. Memory holds one shard and one episode, whatever the size of the dataset.
+
+    Files are at most about `shard_bytes`, and small enough that there are eight or more where the data
+    allows, because shards are what a cluster spreads: an eighth of `expected_rows` where the source
+    knows its size, otherwise an eighth of what has been written so far.
+
+    `validation_fraction` of the episodes that name no split themselves, chosen by `split_seed`, are
+    marked `validation`; the others are `train`.
+
+    Raises `DataError` for a target that exists, for an episode that does not fit the spaces, for a full
+    disk, and for a dataset without episodes.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        spaces: Spaces,
+        *,
+        provenance: Mapping[str, Any],
+        extras: Mapping[str, Box] | None = None,
+        expected_rows: int | None = None,
+        validation_fraction: float = 0.05,
+        split_seed: int = 0,
+        shard_bytes: int = SHARD_BYTES,
+        reference_scores: tuple[float, float] | None = None,
+    ) -> None:
+        self.path = Path(path).absolute()
+        if self.path.exists() or self.path.is_symlink():
+            raise DataError(f"{self.path}: exists already; name another folder, or remove it first.")
+        if not 0.0 <= validation_fraction < 1.0:
+            raise DataError(f"validation_fraction: found {validation_fraction}, expected a number in [0, 1).")
+        self.spaces = spaces
+        self.extras = dict(extras or {})
+        self.columns = columns_of(spaces, self.extras)
+        self._provenance = dict(provenance)
+        self._validation_fraction = validation_fraction
+        self._split_seed = split_seed
+        self._shard_bytes = max(int(shard_bytes), 1)
+        self._expected_bytes = None if expected_rows is None else expected_rows * _row_bytes(self.columns)
+        self._reference_scores = reference_scores
+        self._leaves = observation_columns(spaces.observation)
+        self._filler = {c.name: filler(spaces, c) for c in self.columns if c.name not in self._leaves}
+        self._moments = {c.name: Moments(c.shape) for c in self.columns if c.kind == "tensor"}
+        self._returns = Moments(())
+        self._shards: Shards = []
+        self._table: dict[str, list[Any]] = {name: [] for name in EPISODE_COLUMNS}
+        self._written = 0
+        self._buffer: _Buffer | None = None
+        self._partial = self.path.parent / f".{self.path.name}.partial"
+        self._open = False
+
+    def __enter__(self) -> DatasetWriter:
+        try:
+            # What a killed run left behind.
+            if self._partial.exists():
+                shutil.rmtree(self._partial)
+            (self._partial / "shards").mkdir(parents=True)
+        except OSError as error:
+            raise self._disk(error) from error
+        self._open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._open:
+            return
+        if kind is None:
+            self.finish()
+        else:
+            self._discard()
+
+    @property
+    def num_episodes(self) -> int:
+        return len(self._table["length"]) + (len(self._buffer.lengths) if self._buffer else 0)
+
+    def add(self, episode: Episode) -> None:
+        """Append one episode. Raises `DataError`, naming its number and the field, for one that does not fit;
+        the writer stays usable, so that a caller may skip it."""
+        if not self._open:
+            raise DataError(f"{self.path}: the writer is closed; use it inside a `with` block.")
+        where = f"episode {self.num_episodes}" + (f" ({episode.source})" if episode.source else "")
+        episode.validate(self.spaces, where, self.extras)
+        pictures = self._encode(episode, where)
+        rows = len(episode) + 1
+        size = rows * _row_bytes(self.columns) + sum(len(data) for column in pictures.values() for data in column)
+        if self._buffer is not None and self._buffer.bytes + size > self._limit():
+            self._flush()
+        if self._buffer is None:
+            per_row = max(size / rows, 1.0)
+            self._buffer = _Buffer(self.columns, max(rows, int(self._limit() / per_row) + 1))
+        self._buffer.add(episode, pictures, self._filler, size)
+
+    def finish(self) -> Dataset:
+        """Write what is left and the manifest, rename the folder into place, and open it."""
+        if not self._open:
+            raise DataError(f"{self.path}: the writer is closed; use it inside a `with` block.")
+        try:
+            if self._buffer is not None:
+                self._flush()
+            if not self._shards:
+                raise DataError(f"{self.path}: no episodes were added; nothing is written.")
+            statistics = {name: moments.entry() for name, moments in self._moments.items()}
+            statistics["return"] = self._returns.entry()
+            manifest = Manifest(
+                spaces=self.spaces,
+                columns=self.columns,
+                extras=self.extras,
+                statistics=statistics,
+                provenance=self._provenance,
+                reference_scores=self._reference_scores,
+            )
+            episodes = self._episodes()
+            write_manifest(self._partial, manifest, self._shards, episodes, home=self.path)
+            publish(self._partial, self.path)
+        except OSError as error:
+            self._discard()
+            raise self._disk(error) from error
+        except BaseException:
+            self._discard()
+            raise
+        self._open = False
+        return Dataset.open(self.path)
+
+    def _limit(self) -> int:
+        known = self._written if self._expected_bytes is None else self._expected_bytes
+        return min(self._shard_bytes, max(known // SHARDS_AT_LEAST, 1 if self._expected_bytes else _SMALLEST))
+
+    def _encode(self, episode: Episode, where: str) -> dict[str, list[bytes]]:
+        pictures: dict[str, list[bytes]] = {}
+        for name, values in episode.observations().items():
+            space = self._leaves[name]
+            if not isinstance(space, Image):
+                continue
+            if isinstance(values, np.ndarray):
+                pictures[name] = [images.encode(pixels, space) for pixels in values]
+            else:
+                for step, data in enumerate(values):
+                    images.check(data, space, f"{where}, {name}, step {step}")
+                pictures[name] = list(values)
+        return pictures
+
+    def _flush(self) -> None:
+        buffer = self._buffer
+        assert buffer is not None
+        number = len(self._shards)
+        files: dict[str, ShardFile] = {}
+        try:
+            for group in dict.fromkeys(column.group for column in self.columns):
+                columns = [column for column in self.columns if column.group == group]
+                path = self._partial / "shards" / f"{number:05d}.{group}.arrow"
+                values = {column.name: buffer.values(column) for column in columns}
+                files[group] = write_shard(path, columns, values)
+        except OSError as error:
+            self._discard()
+            raise self._disk(error) from error
+        self._shards.append(files)
+        self._written += buffer.bytes
+        steps = buffer.steps()
+        for name, moments in self._moments.items():
+            values = buffer.arrays[name][: buffer.rows]
+            moments.add(values if name in self._leaves else values[steps])
+        self._returns.add(np.asarray(buffer.table["return"]))
+        self._table["shard"].extend([number] * len(buffer.lengths))
+        for name, column in buffer.table.items():
+            self._table[name].extend(column)
+        self._buffer = None
+
+    def _episodes(self) -> Episodes:
+        table = dict(self._table)
+        free = np.array([i for i, split in enumerate(table["split"]) if split is None], np.int64)
+        count = int(self._validation_fraction * len(free) + 0.5)
+        # The smallest raw words win: a choice that no version of NumPy changes.
+        order = np.argsort(np.random.Philox(key=self._split_seed).random_raw(len(free)), kind="stable")
+        chosen = set(free[order[:count]].tolist())
+        table["split"] = [
+            split if split is not None else "validation" if i in chosen else "train"
+            for i, split in enumerate(table["split"])
+        ]
+        return {name: np.asarray(column, object) for name, column in table.items()}
+
+    def _discard(self) -> None:
+        self._open = False
+        self._buffer = None
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def _disk(self, error: OSError) -> DataError:
+        return disk_error(self.path, error)
+
+
+class _Buffer:
+    """One shard in the making: arrays filled row by row, so that no copy is made when it is written."""
+
+    def __init__(self, columns: tuple[Column, ...], capacity: int) -> None:
+        self.columns = columns
+        self.rows = 0
+        self.bytes = 0
+        self.lengths: list[int] = []
+        self.arrays = {c.name: np.empty((capacity, *c.shape), c.dtype) for c in columns if c.kind == "tensor"}
+        self.pictures: dict[str, list[bytes]] = {c.name: [] for c in columns if c.kind == "image"}
+        self.table: dict[str, list[Any]] = {name: [] for name in EPISODE_COLUMNS if name != "shard"}
+
+    def add(
+        self, episode: Episode, pictures: Mapping[str, list[bytes]], fillers: Mapping[str, int], size: int
+    ) -> None:
+        start, end = self.rows, self.rows + len(episode)
+        self._reserve(end + 1)
+        for name, values in episode.observations().items():
+            if name in pictures:
+                self.pictures[name].extend(pictures[name])
+            else:
+                self.arrays[name][start : end + 1] = values
+        steps = {
+            "action": episode.action,
+            "reward": episode.reward,
+            "terminated": episode.terminated,
+            "truncated": episode.truncated,
+            **episode.extras,
+        }
+        for name, values in steps.items():
+            self.arrays[name][start:end] = values
+            self.arrays[name][end] = fillers[name]
+        record = {
+            "first_row": start,
+            "length": len(episode),
+            "terminated": int(episode.terminated[-1]),
+            "truncated": int(episode.truncated[-1]),
+            "return": float(self.arrays["reward"][start:end].sum(dtype=np.float64)),
+            "task": episode.task,
+            "source": episode.source,
+            "success": -1 if episode.success is None else int(episode.success),
+            "split": episode.split,
+        }
+        for name, value in record.items():
+            self.table[name].append(value)
+        self.lengths.append(len(episode))
+        self.rows = end + 1
+        self.bytes += size
+
+    def values(self, column: Column) -> np.ndarray | list[bytes]:
+        return self.pictures[column.name] if column.kind == "image" else self.arrays[column.name][: self.rows]
+
+    def steps(self) -> np.ndarray:
+        """bool (rows,): false for the last row of each episode, which carries only an observation."""
+        mask = np.ones(self.rows, bool)
+        mask[np.cumsum(np.asarray(self.lengths) + 1) - 1] = False
+        return mask
+
+    def _reserve(self, rows: int) -> None:
+        """Pictures compress unevenly, so that more rows may fit than the first episode promised."""
+        capacity = len(self.arrays["reward"])
+        if rows <= capacity:
+            return
+        for name, array in self.arrays.items():
+            grown = np.empty((max(rows, 2 * capacity), *array.shape[1:]), array.dtype)
+            grown[: self.rows] = array[: self.rows]
+            self.arrays[name] = grown
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Rename a finished folder into place, through to the disk. Raises `DataError` if the place was taken meanwhile."""
+    shard.sync(partial / "shards")
+    shard.sync(partial)
+    if path.exists():
+        raise DataError(f"{path}: was made by somebody else meanwhile; name another folder.")
+    os.rename(partial, path)
+    shard.sync(path.parent)
+
+
+def disk_error(path: Path, error: OSError) -> DataError:
+    """What to tell when the disk refuses."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DataError(f"{path}: the disk is full ({error.strerror}); free some space. Nothing was left behind.")
+    return DataError(f"{path}: cannot be written ({error.strerror or error}). Nothing was left behind.")
+
+
+def _row_bytes(columns: tuple[Column, ...]) -> int:
+    return sum(column.width for column in columns if column.kind == "tensor") + sum(
+        8 for column in columns if column.kind == "image"
+    )

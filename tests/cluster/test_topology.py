@@ -1,0 +1,159 @@
+"""`ray_config.yaml`: what Quiver reads in it, what it refuses, and that Ray takes the same file."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster.errors import RunError
+from cluster.options import Role, Topology
+from cluster.topology import parse_topology, read_topology
+
+SHIPPED = Path(__file__).parents[2] / "ray_config.yaml"
+
+
+def shipped() -> dict[str, Any]:
+    return dict(yaml.safe_load(SHIPPED.read_text()))
+
+
+def test_the_shipped_file_reads():
+    topology = read_topology(SHIPPED)
+    assert topology.replay_shards == Role(count=4, num_cpus=1, num_gpus=0, resources={"replay": 1})
+    assert topology.bellman_updaters == Role(count=8, num_cpus=1, num_gpus=0.125, resources={"updater": 1})
+    assert topology.learners.num_gpus == 1
+    assert not topology.serial
+    assert topology.stage is None
+
+
+def test_an_empty_section_is_the_default_topology():
+    assert parse_topology({}, "f") == Topology()
+
+
+def test_what_a_role_leaves_out_keeps_its_default():
+    topology = parse_topology({"roles": {"replay_shards": {"count": 3}}}, "f")
+    assert topology.replay_shards == Role(count=3, num_cpus=Topology().replay_shards.num_cpus)
+    assert topology.learners == Topology().learners
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (
+            {"roles": {"learners": {"num_gpu": 1}}},
+            "f: metadata.quiver.roles.learners.num_gpu: unknown; did you mean num_gpus?",
+        ),
+        ({"roles": {"learner": {}}}, "f: metadata.quiver.roles.learner: unknown; did you mean learners?"),
+        ({"stages": "x"}, "f: metadata.quiver.stages: unknown; did you mean stage?"),
+        (
+            {"zebra": 1},
+            "f: metadata.quiver.zebra: unknown; expected one of "
+            "roles, address, stage, allow_mixed, max_restarts, late_chunk_seconds.",
+        ),
+        (
+            {"roles": {"bellman_updaters": {"count": "two"}}},
+            "f: metadata.quiver.roles.bellman_updaters.count: found 'two', expected: a valid integer.",
+        ),
+        (
+            {"roles": {"bellman_updaters": {"count": -1}}},
+            "f: metadata.quiver.roles.bellman_updaters.count: found -1, expected: greater than or equal to 0.",
+        ),
+        ({"roles": {"learners": {"count": 0}}}, "f: metadata.quiver.roles.learners.count: found 0"),
+        ({"roles": 3}, "f: metadata.quiver.roles: found 3, expected keys with values below it."),
+        ([], r"f: metadata.quiver: found \[\], expected keys"),
+        (
+            {"roles": {"learners": {"resources": {"arm": "one"}}}},
+            "f: metadata.quiver.roles.learners.resources.arm: found 'one', expected: a valid number.",
+        ),
+        ({"allow_mixed": "yes please"}, "f: metadata.quiver.allow_mixed: found 'yes please'"),
+    ],
+)
+def test_what_does_not_fit_is_named_by_its_key(section: Any, message: str):
+    with pytest.raises(RunError, match=f"^{message}".replace("?", r"\?")):
+        parse_topology(section, "f")
+
+
+def test_every_mistake_is_told_at_once():
+    with pytest.raises(RunError) as caught:
+        parse_topology({"stages": "x", "roles": {"learners": {"num_gpu": 1}}}, "f")
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_file_that_is_not_there(tmp_path: Path):
+    with pytest.raises(RunError, match=r"absent.yaml: cannot be read \(No such file"):
+        read_topology(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("metadata: [", "is no YAML"),
+        ("cluster_name: x", "has no metadata.quiver"),
+        ("metadata: {quiver: }", "has no metadata.quiver"),
+        ("- 1", "has no metadata.quiver"),
+    ],
+)
+def test_a_file_that_says_nothing_to_us(tmp_path: Path, text: str, message: str):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(RunError, match=message):
+        read_topology(tmp_path / "c.yaml")
+
+
+# --- Ray ---
+
+
+def prepared(config: dict[str, Any]) -> dict[str, Any]:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = prepare_config(copy.deepcopy(config))
+    validate_config(config)
+    return config
+
+
+def test_ray_takes_the_shipped_file():
+    config = prepared(shipped())
+    assert config["metadata"]["quiver"] == shipped()["metadata"]["quiver"]
+    # Ray's own defaults for these would install a development build, and open the dashboard to the world.
+    everything = str({key: value for key, value in config.items() if "command" in key})
+    assert "dev0" not in everything
+    assert "0.0.0.0" not in everything
+    assert "--dashboard-host=127.0.0.1" in everything
+    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
+        assert "RAY_AUTH_MODE=token ray start" in " ".join(config[commands])
+
+
+def test_ray_takes_it_for_machines_of_ones_own():
+    config = shipped()
+    del config["available_node_types"], config["head_node_type"], config["max_workers"]
+    config["provider"] = {"type": "local", "head_ip": "192.0.2.1", "worker_ips": ["192.0.2.2"]}
+    assert prepared(config)["max_workers"] == 1
+
+
+def test_ray_would_refuse_our_keys_at_the_top():
+    """Why the topology stands under `metadata`."""
+    import jsonschema
+
+    config = shipped()
+    config["quiver"] = config.pop("metadata")["quiver"]
+    with pytest.raises(jsonschema.ValidationError, match="Additional properties"):
+        prepared(config)
+
+
+def test_the_nodes_can_hold_the_roles():
+    """Every role fits on the nodes that `ray up` may start, counting each resource it asks for."""
+    config, topology = shipped(), read_topology(SHIPPED)
+    nodes = config["available_node_types"]
+    offered: dict[str, float] = {}
+    for name, node in nodes.items():
+        machines = 1 if name == config["head_node_type"] else node["max_workers"]
+        for resource, amount in node["resources"].items():
+            offered[resource] = offered.get(resource, 0) + machines * amount
+    roles = (topology.replay_shards, topology.bellman_updaters, topology.learners, topology.evaluators)
+    wanted: dict[str, float] = {}
+    for role in roles:
+        for resource, amount in {"CPU": role.num_cpus, "GPU": role.num_gpus, **role.resources}.items():
+            wanted[resource] = wanted.get(resource, 0) + role.count * amount
+    assert {resource for resource in wanted if wanted[resource] > offered.get(resource, 0)} == set()

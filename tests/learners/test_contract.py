@@ -1,0 +1,273 @@
+"""What every algorithm promises, whatever it learns."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import learners
+from learners.errors import LearnerError
+from replay.spaces import Box, Discrete, Image, Spaces
+
+CASES = [(name, {}) for name in learners.names()] + [
+    ("bc", {"loss": "mse"}),
+    ("cql", {"lagrange_threshold": 5.0, "max_target_backup": True, "backup_entropy": True}),
+    ("edac", {"diversity": 0.0}),
+    ("edac", {"layer_norm": True, "n_step": 3}),
+    ("iql", {"layer_norm": True}),
+]
+STATISTICS = {
+    "observation": {"mean": [0.5, 0.0, -1.0], "std": [1.0, 2.0, 0.5], "min": [-4] * 3, "max": [4] * 3},
+    "action": {"mean": [0.0, 0.5], "std": [1.0, 0.3], "min": [-2, 0], "max": [2, 1]},
+    "reward": {"mean": [0.5], "std": [0.3], "min": [0.0], "max": [1.0]},
+}
+
+
+@pytest.fixture(params=CASES, ids=lambda case: "-".join([case[0], *case[1]]))
+def make(request, spaces):
+    """`make(seed)`: an algorithm with small networks."""
+    name, knobs = request.param
+    return lambda seed=0: learners.create(name, spaces, seed=seed, statistics=STATISTICS, hidden=(16, 16), **knobs)
+
+
+def assert_same_state(a, b):
+    state, other = a.state_dict(), b.state_dict()
+    assert state.keys() == other.keys()
+    for name, value in state.items():
+        assert torch.equal(value, other[name]), name
+
+
+# --- Targets and updates ---
+
+
+def test_update_means_update_with_its_own_targets(make, make_batch):
+    a, b = make(), make()
+    for sequence in range(3):
+        batch = make_batch(8, sequence)
+        metrics = a.update(batch)
+        labels = {name: label.numpy() for name, label in b.targets(batch).items()}  # as they arrive from an updater
+        for name, value in b.update(batch, labels).items():
+            assert torch.equal(value, metrics[name]), name
+    assert_same_state(a, b)
+
+
+def test_targets_need_only_the_published_weights(make, make_batch):
+    learner, updater, batch = make(seed=0), make(seed=1), make_batch()
+    learner.update(make_batch(8, 1))
+    expected = learner.targets(batch)
+    assert bool(expected) == learner.has_targets
+    for name, label in updater.targets(batch).items():
+        assert not torch.equal(label, expected[name])
+    updater.load_target_weights(learner.target_weights())
+    for name, label in updater.targets(batch).items():
+        assert label.shape[0] == len(batch)
+        assert torch.equal(label, expected[name])
+
+
+def test_noise_of_targets_is_addressed_by_the_batch(make, make_batch):
+    algorithm, batch = make(), make_batch()
+    for name, label in algorithm.targets(batch).items():
+        assert torch.equal(label, algorithm.targets(batch)[name])
+        assert torch.equal(label, algorithm.targets(batch.map(np.copy))[name])
+
+
+def test_metrics_are_finite_scalars_and_a_priority_for_each_row(make, make_batch):
+    metrics = make().update(make_batch(8))
+    priority = metrics.pop("priority")
+    assert priority.shape == (8,)
+    assert (priority > 0).all()
+    for name, value in metrics.items():
+        assert value.shape == (), name
+        assert torch.isfinite(value), name
+
+
+def test_diagnostics_move_nothing(make, make_batch):
+    a, b = make(), make()
+    metrics = a.diagnostics(make_batch())
+    assert_same_state(a, b)
+    assert "priority" not in metrics
+    assert all(torch.isfinite(value) and value.shape == () for value in metrics.values())
+    assert {"q_data", "q_policy"} <= metrics.keys() or not a.has_targets
+
+
+def test_a_row_of_weight_zero_does_not_count(make, make_batch):
+    a, b, batch = make(), make(), make_batch()
+    weight = np.array([1, 1, 0, 1, 1, 1, 1, 1], np.float32)
+    action, reward = batch.action.copy(), batch.reward.copy()
+    action[2], reward[2] = (1.0, 0.25), 0.75
+    a.update(replace(batch, weight=weight))
+    b.update(replace(batch, weight=weight, action=action, reward=reward))
+    assert_same_state(a, b)
+    b.update(batch)
+    a.update(replace(batch, action=action, reward=reward))
+    with pytest.raises(AssertionError):
+        assert_same_state(a, b)
+
+
+def test_n_step_and_reward_knobs_reach_the_request(spaces):
+    for name in learners.names():
+        request = learners.create(name, spaces, n_step=5, discount=0.9, reward_scale=10.0, reward_shift=-5.0).requires
+        assert (request.n_step, request.discount, request.reward_scale, request.reward_shift) == (5, 0.9, 10.0, -5.0)
+
+
+# --- Seeds and state ---
+
+
+def test_the_seed_alone_decides_the_parameters(make):
+    torch.manual_seed(1)
+    a = make(seed=3)
+    torch.manual_seed(2)
+    assert_same_state(a, make(seed=3))
+    assert not np.array_equal(a.policy_weights(), make(seed=4).policy_weights())
+
+
+def test_the_random_state_of_the_process_is_left_alone(make, make_batch):
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    algorithm, batch = make(), make_batch()
+    algorithm.update(batch)
+    algorithm.diagnostics(batch)
+    algorithm.act(batch.observation, key=(0, 0), deterministic=False)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+    assert random.getstate() == before[2]
+
+
+def test_a_checkpoint_resumes_bit_for_bit(make, make_batch, tmp_path):
+    a, b = make(seed=0), make(seed=1)
+    for sequence in range(3):
+        a.update(make_batch(8, sequence))
+    save_file(a.state_dict(), tmp_path / "state.safetensors")
+    b.load_state_dict(load_file(tmp_path / "state.safetensors"))
+    assert_same_state(a, b)
+    for sequence in range(3, 6):
+        a.update(make_batch(8, sequence))
+        b.update(make_batch(8, sequence))
+    assert_same_state(a, b)
+    assert int(a.state_dict()["step"]) == 6
+
+
+def test_a_checkpoint_of_other_knobs_is_refused(spaces):
+    small, large = (learners.create("iql", spaces, hidden=(width, width)) for width in (8, 16))
+    with pytest.raises(LearnerError, match="other knobs"):
+        large.load_state_dict(small.state_dict())
+
+
+def test_weights_of_another_size_are_refused(make):
+    with pytest.raises(LearnerError, match=r"3 numbers, expected \d+"):
+        make().load_policy_weights(np.zeros(3, np.float32))
+
+
+# --- Acting ---
+
+
+def test_act_takes_one_observation_or_many_and_answers_in_the_environments_units(make):
+    algorithm = make()
+    observation = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    actions, state = algorithm.act(observation)
+    assert actions.shape == (5, 2)
+    assert actions.dtype == np.float32
+    assert state is None
+    one, _ = algorithm.act(observation[0])
+    assert one.shape == (2,)
+    np.testing.assert_allclose(one, actions[0], atol=1e-5)
+    # The policy answers in [-1, 1]: the first element of the action spans [-2, 2], the second [0, 1].
+    inputs = algorithm.normaliser.observation(torch.from_numpy(observation))
+    with torch.no_grad():
+        unit = algorithm.policy_action(inputs, None).numpy()
+    np.testing.assert_allclose(actions, np.stack([2 * unit[:, 0], (unit[:, 1] + 1) / 2], 1), atol=1e-6)
+
+
+def test_sampled_actions_are_within_bounds_and_addressed_by_their_key(make):
+    algorithm = make()
+    observation = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    actions, _ = algorithm.act(observation, key=(0, 1), deterministic=False)
+    assert (actions >= (-2, 0)).all()
+    assert (actions <= (2, 1)).all()
+    assert np.array_equal(actions, algorithm.act(observation, key=(0, 1), deterministic=False)[0])
+    with pytest.raises(LearnerError, match="needs key"):
+        algorithm.act(observation, deterministic=False)
+
+
+@pytest.mark.parametrize("name", learners.names())
+def test_sampled_actions_vary_with_the_key(name, spaces):
+    algorithm, observation = learners.create(name, spaces, hidden=(16,)), np.zeros((4, 3), np.float32)
+    first, second = (algorithm.act(observation, key=(0, i), deterministic=False)[0] for i in range(2))
+    assert not np.array_equal(first, second)
+
+
+def test_policy_weights_are_all_that_acting_needs(make, make_batch):
+    learner, actor = make(seed=0), make(seed=1)
+    learner.update(make_batch())
+    observation = make_batch(8, 1).observation
+    expected, _ = learner.act(observation)
+    assert not np.array_equal(actor.act(observation)[0], expected)
+    actor.load_policy_weights(learner.policy_weights())
+    assert np.array_equal(actor.act(observation)[0], expected)
+
+
+# --- Several learners ---
+
+
+def test_two_learners_with_half_a_batch_each_are_one_with_all_of_it(make, make_batch):
+    whole, halves = make(), [make(), make()]
+    for sequence in range(3):
+        batch = make_batch(16, sequence)
+        parts = [batch.rows(0, 8), batch.rows(8, 16)]
+        # A rehearsal on copies tells each half the other's gradient.
+        gradients: list[torch.Tensor] = []
+        for rank, half in enumerate(halves):
+            copy = make()
+            copy.load_state_dict(half.state_dict())
+            copy.distribute(rank, 2, lambda gradient: gradients.append(gradient.clone()))
+            copy.update(parts[rank])
+        average = (gradients[0] + gradients[1]) / 2
+        for rank, half in enumerate(halves):
+            half.distribute(rank, 2, lambda gradient, average=average: gradient.copy_(average))
+            half.update(parts[rank])
+        whole.update(batch)
+        torch.testing.assert_close(average, whole.optimiser.gradient, atol=1e-5, rtol=1e-4)
+    assert_same_state(*halves)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(halves[0].state_dict()[name], value, atol=1e-5, rtol=1e-4, msg=name)
+
+
+# --- Refusals ---
+
+
+def test_unknown_names_and_knobs_are_refused_with_the_nearest_one(spaces):
+    with pytest.raises(LearnerError, match="Did you mean 'iql'"):
+        learners.create("iqll", spaces)
+    for name in learners.names():
+        with pytest.raises(LearnerError, match=rf"{name}: unknown knob 'learning_rat'.*Did you mean 'learning_rate'"):
+            learners.create(name, spaces, learning_rat=1e-3)
+
+
+@pytest.mark.parametrize("name", learners.names())
+def test_spaces_that_no_algorithm_here_serves_are_refused(name):
+    action = Box((2,), low=(-1.0,), high=(1.0,))
+    with pytest.raises(LearnerError, match=r"Discrete\(4\) found, expected a Box"):
+        learners.create(name, Spaces(Box((3,)), Discrete(4)))
+    with pytest.raises(LearnerError, match="images"):
+        learners.create(name, Spaces(Image((8, 8, 3)), action))
+    with pytest.raises(LearnerError, match="no finite bounds"):
+        learners.create(name, Spaces(Box((3,)), Box((2,))))
+
+
+# --- Compiling ---
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+def test_a_compiled_step_is_the_eager_one(spaces, make_batch):
+    # EDAC: the hardest to compile, with the gradient of a gradient inside.
+    eager, compiled = (learners.create("edac", spaces, hidden=(16, 16), compile=flag) for flag in (False, True))
+    for sequence in range(2):
+        metrics, others = eager.update(make_batch(8, sequence)), compiled.update(make_batch(8, sequence))
+        for name, value in metrics.items():
+            torch.testing.assert_close(value, others[name], atol=1e-4, rtol=1e-4, msg=name)
