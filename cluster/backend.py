@@ -36,6 +36,9 @@ class Backend(Protocol):
     def gauges(self, values: dict[str, float]) -> None:
         """Show numbers to whoever watches the cluster (Prometheus, through Ray)."""
 
+    def nodes(self) -> int:
+        """How many machines the actors are on."""
+
     def end(self, actors: Sequence[Actor]) -> None:
         """End these actors; the dead stay dead."""
 

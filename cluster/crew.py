@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,13 +39,13 @@ class Crew:
         self._owner = np.zeros(len(view.files), np.int64)
         for actor, held in enumerate(holdings):
             self._owner[held] = actor
-        shared_view = backend.put(view)
+        outline = _outline(view)
         self.shards: list[Actor] = [
             backend.start(
                 f"replay_shard-{number}",
                 ReplayShard,
                 topology.replay_shards,
-                shared_view,
+                outline,
                 held,
                 topology.stage,
                 restartable=True,
@@ -88,6 +89,12 @@ class Crew:
         route = routing.route(rows, self._owner)
         parts = [self.backend.call(self.shards[actor], "gather", part, request, key) for actor, part in route.parts]
         return route.order, parts
+
+
+def _outline(view: View) -> View:
+    """The view without its episodes: all that a shard actor needs, small enough to travel with its restarts."""
+    nothing = np.zeros(0, np.int64)
+    return replace(view, shard=nothing, first_row=nothing, length=nothing, dataset=nothing, episode=nothing)
 
 
 def transitions_by_shard(view: View) -> NDArray[np.int64]:

@@ -91,8 +91,8 @@ class Learner:
     def _averages(self, collected: list[Metrics], chunk: int) -> dict[str, float]:
         means = _mean(collected)
         if self._world > 1:
-            for value in means.values():
-                _average_(value)
+            for mean in means.values():
+                _average_(mean)
         metrics = process.as_floats(means)
         for name, value in metrics.items():
             if not math.isfinite(value):

@@ -265,7 +265,7 @@ def _rows_to_arrays(rows: list[Rows], prefix: str) -> dict[str, NDArray[Any]]:
 
 
 def _rows_from_arrays(arrays: dict[str, NDArray[Any]], prefix: str) -> list[Rows]:
-    rows = []
+    rows: list[Rows] = []
     while f"{prefix}{len(rows):03d}.index" in arrays:
         start = f"{prefix}{len(rows):03d}."
         rows.append(Rows(*(arrays.get(f"{start}{name}") for name in _ROW_FIELDS)))  # type: ignore[arg-type]

@@ -11,7 +11,12 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.metrics import Gauge
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.backend import LearnerDiedError
@@ -102,6 +107,9 @@ class RayBackend:
             if name not in self._gauges:
                 self._gauges[name] = Gauge(f"quiver_{name}", description=f"Quiver run: {name.replace('_', ' ')}.")
             self._gauges[name].set(float(value))
+
+    def nodes(self) -> int:
+        return len(set(placement_group_table(self._group)["bundles_to_node_id"].values()))
 
     def end(self, actors: Sequence[Any]) -> None:
         for actor in actors:

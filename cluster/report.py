@@ -229,9 +229,7 @@ def _roles(summary: Record) -> list[str]:
         if summary.get(key):
             rows = [[entry["name"], f"{entry[unit]:,}"] for entry in summary[key]]
             parts.append(_table((role, name), rows, numeric=(1,)))
-    restarts = {role: count for role, count in (summary.get("restarts") or {}).items() if count}
-    told = ", ".join(f"{role} {count}" for role, count in restarts.items()) or "none"
-    return [*parts, f"<p>Restarts: {escape(told)}.</p>"]
+    return [*parts, f"<p>The learner was restarted {summary.get('learner_restarts', 0)} times.</p>"]
 
 
 def _configuration(config: Record) -> list[str]:
@@ -321,16 +319,16 @@ body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-app
 main{max-width:1120px;margin:0 auto;padding:28px 20px 60px}
 h1{font-size:27px;line-height:1.2;margin:0}h2{font-size:18px;margin:34px 0 10px}h3{font-size:14px;margin:0 0 4px}
 header p{margin:4px 0 0;color:var(--dim)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:10px;margin-top:20px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px;margin-top:20px}
 .tiles div,figure,.parts>div,.parts>p{background:var(--card);border:1px solid var(--rule);border-radius:8px}
 .tiles div{padding:12px 14px}.tiles b{display:block;font-size:21px;line-height:1.25;font-variant-numeric:tabular-nums}
 .tiles span{color:var(--dim);font-size:13px}
-.parts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:12px;align-items:start}
+.parts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,420px),1fr));gap:12px;align-items:start}
 .parts>div,.parts>p{padding:10px 14px;margin:0}.parts>details,.parts>pre,.parts>.scroll:has(th+th+th){grid-column:1/-1}
 figure{margin:0;padding:12px 14px}figcaption{font-weight:600;font-size:14px;margin-bottom:4px}
 svg{display:block;width:100%;height:auto}
 text{fill:var(--dim);font-size:12px;font-variant-numeric:tabular-nums}
-text.y{text-anchor:end}text.x{text-anchor:middle}text.x:last-of-type{text-anchor:end}
+text.y{text-anchor:end}text.x{text-anchor:middle}
 .grid{stroke:var(--rule);stroke-width:1}
 polyline{fill:none;stroke:currentColor;stroke-width:1.8;stroke-linejoin:round}
 circle{fill:currentColor}.band{fill:currentColor;opacity:.15}

@@ -49,7 +49,7 @@ def _options(values: Mapping[str, Any], kind: type[Any], but: set[str]) -> list[
     for entry in fields(kind):
         if entry.name in but or entry.name not in values:
             continue
-        default = entry.default if entry.default is not MISSING else entry.default_factory()  # type: ignore[misc]
+        default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
         value = values[entry.name]
         if value is None or value == default or (isinstance(value, list) and tuple(value) == default):
             continue

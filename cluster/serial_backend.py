@@ -29,6 +29,9 @@ class SerialBackend:
     def gauges(self, values: dict[str, float]) -> None:
         pass
 
+    def nodes(self) -> int:
+        return 1
+
     def end(self, actors: Sequence[Any]) -> None:
         pass
 

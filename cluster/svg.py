@@ -9,7 +9,7 @@ from html import escape
 from itertools import pairwise
 
 WIDTH, HEIGHT = 520, 230
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 30
+LEFT, RIGHT, TOP, BOTTOM = 58, 22, 12, 30
 POINTS = 800
 """Longer curves are drawn as the means of so many equal parts."""
 MARKED = 60

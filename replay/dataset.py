@@ -96,7 +96,9 @@ class Dataset:
         view, store = self._parts.get(split) or self._part(split)
         return sample(view, store, seed=seed, sequence=sequence, count=count, request=request)
 
-    def scan(self, request: Request = _TRANSITIONS, count: int = 4096, split: str = "train") -> Iterator[Batch[np.ndarray]]:
+    def scan(
+        self, request: Request = _TRANSITIONS, count: int = 4096, split: str = "train"
+    ) -> Iterator[Batch[np.ndarray]]:
         """An ordered pass over everything in `split`: see `replay.scan`."""
         view, store = self._parts.get(split) or self._part(split)
         return scan(view, store, request, count)

@@ -96,6 +96,7 @@ def ingest(
         raise DataError(f"{out}: exists already; name another folder, or remove it first.")
     opened = read(str(source), Options(env=env, rename=dict(rename or {}), success_timing=success_timing))
     spaces = _keep_key(opened.spaces, observation, str(source))
+    notes = [note for note in opened.notes if observation is None or _concerns(note, observation)]
     extra_provenance = {"collected_by": collected_by, "licence": licence, "observation_key": observation}
     quarantined: list[str] = []
     counts: dict[str, int] = {}  # filled at the end: the writer keeps a reference and writes it last
@@ -107,7 +108,7 @@ def ingest(
         **opened.provenance,
         **{name: value for name, value in extra_provenance.items() if value is not None},
         **({"reward": {"from": f"function {getattr(reward, '__name__', repr(reward))}"}} if reward else {}),
-        "notes": opened.notes,
+        "notes": notes,
         "counts": counts,
         "quarantined": quarantined,
     }
@@ -140,7 +141,7 @@ def ingest(
         if quarantined and not opened.counts.episodes:
             raise DataError(f"{source}: every episode is damaged; the first: {quarantined[0]}")
         counts.update(vars(opened.counts))
-    return IngestReport(str(source), out, opened.counts, time.monotonic() - started, list(opened.notes), quarantined)
+    return IngestReport(str(source), out, opened.counts, time.monotonic() - started, notes, quarantined)
 
 
 def _check(episode: Episode, spaces: Spaces, where: str, source: Source, *, pictures: bool) -> None:
@@ -178,6 +179,11 @@ def _keep_key(spaces: Spaces, key: str | None, source: str) -> Spaces:
     if key not in parts:
         raise DataError(f"{source}: observations have no key {key!r}; found {', '.join(parts)}.")
     return replace(spaces, observation=parts[key])
+
+
+def _concerns(note: str, key: str) -> bool:
+    """Whether a note is of use where only one key of the observation is kept."""
+    return not note.startswith("observation.") or note.startswith(f"observation.{key}:")
 
 
 def _where(source: Source, label: str) -> str:

@@ -140,9 +140,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes]:
         action = spaces.from_json(record["spaces"]["action"], f"{where}: spaces.action")
         if not isinstance(action, (Box, Discrete)):
             raise DataError(f"{where}: spaces.action: found {type(action).__name__}, expected a box or discrete.")
-        columns = tuple(
-            Column.from_json(entry, f"{where}: columns[{i}]") for i, entry in enumerate(record["columns"])
-        )
+        columns = tuple(Column.from_json(entry, f"{where}: columns[{i}]") for i, entry in enumerate(record["columns"]))
         extras: dict[str, Box] = {}
         for name, entry in record["extras"].items():
             extra = spaces.from_json(entry, f"{where}: extras.{name}")

@@ -115,7 +115,10 @@ def map_shard(path: Path, columns: Iterable[Column], rows: int) -> Mapped:
     mapped = Mapped(rows, arrays, blobs, buffer)
     for name, array in arrays.items():
         start = array.__array_interface__["data"][0]
-        if not buffer.address <= start <= start + array.nbytes <= buffer.address + buffer.size or not array.flags.aligned:
+        if (
+            not buffer.address <= start <= start + array.nbytes <= buffer.address + buffer.size
+            or not array.flags.aligned
+        ):
             raise DataError(
                 f"{path}: column {name!r} cannot be mapped (compressed or misaligned); ingest the dataset again."
             )

@@ -368,9 +368,7 @@ def sample(
     if request.kind == "episodes":
         rows = draw_episodes(view, seed=seed, sequence=sequence, count=count, stream=stream)
     else:
-        rows = draw(
-            view, seed=seed, sequence=sequence, count=count, stream=stream, shards_per_draw=shards_per_draw
-        )
+        rows = draw(view, seed=seed, sequence=sequence, count=count, stream=stream, shards_per_draw=shards_per_draw)
     return store.gather(rows, request, (seed, sequence))
 
 

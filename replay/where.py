@@ -82,9 +82,7 @@ def _evaluate(node: ast.expr, table: Mapping[str, np.ndarray], where: str) -> An
             return table[name]
         case ast.Compare(left=left, ops=ops, comparators=comparators):
             terms = [left, *comparators]
-            parts = [
-                _compare(a, op, b, table, where) for a, op, b in zip(terms[:-1], ops, terms[1:], strict=True)
-            ]
+            parts = [_compare(a, op, b, table, where) for a, op, b in zip(terms[:-1], ops, terms[1:], strict=True)]
             return np.logical_and.reduce(parts)
     raise DataError(f"where: {ast.unparse(node)!r} is not allowed in {where!r}. {_HELP}")
 

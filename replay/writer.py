@@ -239,9 +239,7 @@ class _Buffer:
         self.pictures: dict[str, list[bytes]] = {c.name: [] for c in columns if c.kind == "image"}
         self.table: dict[str, list[Any]] = {name: [] for name in EPISODE_COLUMNS if name != "shard"}
 
-    def add(
-        self, episode: Episode, pictures: Mapping[str, list[bytes]], fillers: Mapping[str, int], size: int
-    ) -> None:
+    def add(self, episode: Episode, pictures: Mapping[str, list[bytes]], fillers: Mapping[str, int], size: int) -> None:
         start, end = self.rows, self.rows + len(episode)
         self._reserve(end + 1)
         for name, values in episode.observations().items():

@@ -8,6 +8,7 @@ from the recorded states: a success terminates (mask 0) wherever it falls, and t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -86,7 +87,7 @@ def read(location: str, options: Options) -> Source:
 def _episodes(
     npz: Npz, task: _Task | None, options: Options, counts: Counts, source: str
 ) -> Iterator[tuple[str, Episode]]:
-    with npz:
+    with npz, closing(task) if task else nullcontext():
         blocks = _blocks(npz, task, options.block_rows)
         if task and task.timing == "post":
             blocks = _reward_of_next(blocks)
@@ -156,6 +157,7 @@ class _Task:
         if self.timing not in ("pre", "post"):
             raise DataError(f"ogbench: success_timing is {timing!r}, expected 'pre' or 'post'.")
         env.reset()
+        self.close = env.close
         self._frozen = _Frozen(inner)
         self.task_id = int(inner.cur_task_id)
         self.action_bounds = (env.action_space.low, env.action_space.high)  # type: ignore[attr-defined]

@@ -77,7 +77,7 @@ SUMMARY: dict[str, Any] = {
     "seconds": 83.0,
     "shards": [{"name": "shard 0", "rows": 700_123}, {"name": "shard 1", "rows": 324_877}],
     "updaters": [{"name": "updater 0", "chunks": 500}],
-    "restarts": {"learner": 0, "updater": 2},
+    "learner_restarts": 1,
     "evaluations": [],
 }
 
