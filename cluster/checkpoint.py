@@ -47,7 +47,7 @@ def save(folder: Path, saved: Checkpoint) -> Path:
     try:
         for name, arrays in (("learner", saved.learner), ("pipeline", saved.pipeline)):
             path = temporary / f"{name}.safetensors"
-            save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, path)
+            save_file({key: np.asarray(array, order="C") for key, array in arrays.items()}, path)
             durable.sync(path)
         record = {
             "format": 1,
@@ -60,11 +60,9 @@ def save(folder: Path, saved: Checkpoint) -> Path:
             # Only a run that was cut back to an earlier checkpoint comes here again, with the same content.
             shutil.rmtree(final)
         temporary.rename(final)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise RunError(
-            f"{final}: could not be written ({error.strerror or error}). Make room, then continue with --resume."
-        ) from error
+        raise RunError(f"{final}: could not be written ({error}). Make room, then continue with --resume.") from error
     durable.sync_folder(folder)
     durable.write_text(folder / "LATEST", final.name + "\n")
     return final

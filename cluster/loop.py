@@ -28,6 +28,15 @@ IN_FLIGHT = 2
 """Chunks that may be queued at the learner, so that it never waits for the driver."""
 
 
+@dataclass(frozen=True)
+class Label:
+    """A chunk on an updater's desk."""
+
+    updater: int
+    reference: Reference
+    since: float
+
+
 @dataclass
 class Asked:
     """A chunk on its way: its rows, and its labels where updaters make them."""
@@ -35,9 +44,8 @@ class Asked:
     rows: list[Rows]
     order: NDArray[np.int64] | None
     parts: list[Reference]
-    labels: list[tuple[int, Reference]] = field(default_factory=list)
-    """(updater, reference): a second entry where the first was late."""
-    since: float = 0.0
+    labels: list[Label] = field(default_factory=list)
+    """More than one where the first was late."""
 
 
 @dataclass
@@ -76,6 +84,7 @@ class Loop:
         self._late = late_chunk_seconds
         self._durations: deque[float] = deque(maxlen=50)
         self._asked: dict[int, Asked] = {}
+        self._owed: list[Label] = []
         self._versions: dict[int, Reference] = {}
         self._pending: deque[Callable[[], None]] = deque()
         self._evaluations: dict[int, tuple[Reference, Reference]] = {}
@@ -128,7 +137,7 @@ class Loop:
         rows = self._draw(chunk) if drawn is None else drawn
         draws = self._schedule.draws_of(chunk)
         order, parts = self._crew.gather(concatenate_rows(rows), self._request, (self._recipe.seed, draws.start))
-        self._asked[chunk] = Asked(rows if self._prioritised else [], order, parts, since=time.monotonic())
+        self._asked[chunk] = Asked(rows if self._prioritised else [], order, parts)
         if not self._recipe.fused:
             self._ask_label(chunk, self._freest(()))
 
@@ -159,16 +168,18 @@ class Loop:
             asked.order,
             *asked.parts,
         )
-        asked.labels.append((updater, reference))
+        asked.labels.append(Label(updater, reference, time.monotonic()))
 
     def _freest(self, excluded: tuple[int, ...]) -> int:
-        """The updater with the fewest chunks on its desk; among equals, the one that has done the least."""
-        busy = [0] * len(self._crew.updaters)
-        for asked in self._asked.values():
-            for updater, _ in asked.labels:
-                busy[updater] += 1
-        candidates = [number for number in range(len(busy)) if number not in excluded]
-        return min(candidates, key=lambda number: (busy[number], self.labelled_by[number], number))
+        """The updater with the fewest chunks on its desk; among equals, the one that has done the least.
+
+        One that still owes a chunk somebody else had to label comes last: it may be swapping, or cut off.
+        """
+        self._owed = [label for label in self._owed if not self._backend.wait([label.reference], 0.0)]
+        owing = [label.updater for label in self._owed]
+        busy = [label.updater for asked in self._asked.values() for label in asked.labels]
+        candidates = [number for number in range(len(self._crew.updaters)) if number not in excluded]
+        return min(candidates, key=lambda n: (owing.count(n), busy.count(n), self.labelled_by[n], n))
 
     # --- Training ---
 
@@ -195,13 +206,14 @@ class Loop:
             patience = self._late
             if self._durations:
                 patience = max(patience, 3.0 * float(np.median(self._durations)))
-            ready = self._backend.wait([reference for _, reference in asked.labels], patience)
-            for updater, reference in asked.labels:
-                if any(reference is found for found in ready):
-                    self._durations.append(time.monotonic() - asked.since)
-                    self.labelled_by[updater] += 1
-                    return reference
-            tried = tuple(updater for updater, _ in asked.labels)
+            ready = self._backend.wait([label.reference for label in asked.labels], patience)
+            for label in asked.labels:
+                if any(label.reference is found for found in ready):
+                    self._durations.append(time.monotonic() - label.since)
+                    self.labelled_by[label.updater] += 1
+                    self._owed += [other for other in asked.labels if other is not label]
+                    return label.reference
+            tried = tuple(label.updater for label in asked.labels)
             if len(tried) < len(self._crew.updaters):
                 self._ask_label(chunk, self._freest(tried))
 

@@ -84,13 +84,13 @@ class RayBackend:
         except RayTaskError as error:
             cause = error.cause
             if isinstance(cause, RayActorError):
-                raise LearnerDiedError(str(cause)) from error
+                raise LearnerDiedError(_first_line(cause)) from error
             if cause is not None and not isinstance(cause, RayError):
                 raise cause from None
             raise
         except RayActorError as error:
             # Every other role restarts by itself, without end.
-            raise LearnerDiedError(str(error)) from error
+            raise LearnerDiedError(_first_line(error)) from error
 
     def wait(self, references: Sequence[Any], timeout: float | None) -> list[Any]:
         ready, _ = ray.wait(list(references), num_returns=1, timeout=timeout)
@@ -128,7 +128,8 @@ def _connect(address: str | None) -> None:
     address = address or os.environ.get("RAY_ADDRESS")
     try:
         if address is None:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            # "local", since without an address Ray joins whatever cluster it finds on the machine.
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         else:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
@@ -136,6 +137,11 @@ def _connect(address: str | None) -> None:
             f"--address {address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, "
             "or leave out --address to start Ray on this machine."
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """Ray's messages run to a page; what happened is in their first line."""
+    return str(error).strip().splitlines()[0]
 
 
 def _fit(places: Sequence[Place]) -> list[Place]:

@@ -71,11 +71,9 @@ def line_chart(title: str, curves: Sequence[Curve], *, floor: float | None = Non
             # One point makes no line: it needs its mark.
             if len(curve.values) <= MARKED or len(run) == 1:
                 for step, value in run:
-                    x, y = point(step, value).split(",")
-                    told = f"{curve.name}: {value:.4g} at step {step:,.0f}"
-                    parts.append(
-                        f'<circle class="{kind}" cx="{x}" cy="{y}" r="2.6"><title>{escape(told)}</title></circle>'
-                    )
+                    cx, cy = point(step, value).split(",")
+                    told = escape(f"{curve.name}: {value:.4g} at step {step:,.0f}")
+                    parts.append(f'<circle class="{kind}" cx="{cx}" cy="{cy}" r="2.6"><title>{told}</title></circle>')
     parts.append("</svg>")
     legend = "".join(f'<span class="c{i % 4}">{escape(curve.name)}</span>' for i, curve in enumerate(drawn))
     return f'<figure>{heading}{"".join(parts)}<div class="legend">{legend}</div></figure>'

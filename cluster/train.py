@@ -141,9 +141,9 @@ def _supervise(
         )
         with reporter:
             listeners = _listeners(reporter, folder, cadence, history)
-            _hold_diagnostics(crew, view, validation, request, recipe)
             loop = Loop(crew, view, request, recipe, cadence, listeners, late_chunk_seconds=topology.late_chunk_seconds)
             try:
+                _hold_diagnostics(crew, view, validation, request, recipe)
                 loop.run(start)
             except LearnerDiedError as error:
                 history["learner_restarts"] += 1

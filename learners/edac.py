@@ -48,7 +48,8 @@ class EDACConfig(CommonConfig):
 def gradient_similarity(gradient: Tensor) -> Tensor:
     """Σ_{i≠j} ⟨g_i, g_j⟩ / (N − 1), (B,), for the directions g of `gradient`, (N, B, A) (section 4).
 
-    The pairs are never formed: their sum is ∥Σ_i g_i∥² − Σ_i ∥g_i∥².
+    Over all members, as in the paper; the authors' code draws min(N, A) of them. The pairs are never formed: their
+    sum is ∥Σ_i g_i∥² − Σ_i ∥g_i∥².
     """
     direction = gradient / (torch.linalg.vector_norm(gradient, dim=-1, keepdim=True) + 1e-10)
     pairs = direction.sum(0).square().sum(-1) - direction.square().sum((0, 2))

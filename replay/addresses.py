@@ -84,6 +84,14 @@ class Addresses:
                 position = position[:, None] + step * offsets
             else:
                 position = position + step * offsets
+        return self._read(name, position)
+
+    def along(self, name: str, at: np.ndarray, start: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """For (N,) pairs: the rows `offsets` rows on from the positions of row number `start` of the gather."""
+        place = self._place[name]
+        return self._read(name, at[place][start] + self.strides[place, 0] * offsets)
+
+    def _read(self, name: str, position: np.ndarray) -> np.ndarray:
         lane = self._lane[name]
         shape = self._shape[name]
         if lane.dtype.kind != "V":

@@ -82,6 +82,9 @@ class Dataset:
     def num_rows(self) -> int:
         return self.manifest.counts["rows"]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_parts": {}}  # open files stay in their process
+
     def __repr__(self) -> str:
         return f"Dataset({str(self.path)!r}, {self.num_episodes} episodes, {self.num_transitions} transitions)"
 

@@ -68,6 +68,8 @@ def draw(
     their transitions, so that the probability of each transition stays the same and only the
     transitions of one draw become dependent.
     """
+    if count < 1:
+        raise DataError(f"draw: count is {count}, expected at least 1.")
     if shards_per_draw is not None:
         index = _few_shards(view, uniforms(seed, stream, sequence, shards_per_draw + 2 * count), shards_per_draw)
     elif view.weighted:
@@ -84,6 +86,8 @@ def draw(
 def draw_episodes(view: View, *, seed: int, sequence: int, count: int, stream: int = TRAIN) -> Rows:
     """The first steps of `count` episodes, with replacement, each equally likely (in a weighted view: among
     those of its dataset), sorted."""
+    if count < 1:
+        raise DataError(f"draw: count is {count}, expected at least 1.")
     if view.weighted:
         bounds = np.searchsorted(view.dataset, np.arange(len(view.members) + 1))
         episode = _weighted(uniforms(seed, stream, sequence, 2 * count), view.shares, bounds)

@@ -118,7 +118,7 @@ def _check_flags(flags: Any, rows: int, where: str, name: str) -> None:
     array = np.asarray(flags)
     if array.shape != (rows,):
         raise DataError(f"{where}, {name}: found shape {array.shape}, expected ({rows},). {_LENGTHS}")
-    if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
+    if array.dtype != np.bool_ and ((array != 0) & (array != 1)).any():
         raise DataError(f"{where}, {name}: found {array.dtype} values other than 0 and 1.")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from replay import shard, spaces
 from replay.errors import DataError
-from replay.schema import Column
+from replay.schema import Column, columns_of
 from replay.shard import ShardFile
 from replay.spaces import Box, Discrete, Spaces
 
@@ -159,7 +159,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes]:
             provenance=dict(record["provenance"]),
             reference_scores=None if scores is None else (float(scores[0]), float(scores[1])),
             parents=tuple(dict(parent) for parent in record["parents"]),
-            counts={name: int(n) for name, n in record["counts"].items()},
+            counts={name: int(record["counts"][name]) for name in ("transitions", "episodes", "rows", "shards")},
         )
         tables = record["tables"]
         shard_rows = _read_table(folder / "shards.arrow", SHARD_COLUMNS, tables["shards.arrow"])
@@ -170,6 +170,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes]:
         raise DataError(
             f"{where}: not a whole manifest ({error!r}); restore it from a copy or ingest the dataset again."
         ) from error
+    _check_columns(where, manifest)
     shards = _shards(folder, manifest, shard_rows)
     _check_episodes(folder, manifest, shards, episodes)
     return manifest, shards, episodes
@@ -270,6 +271,18 @@ def _read_table(path: Path, types: Mapping[str, pa.DataType], recorded: Mapping[
         else:
             columns[name] = column.to_numpy(zero_copy_only=False)
     return columns
+
+
+def _check_columns(where: str, manifest: Manifest) -> None:
+    """The columns must be those of the spaces and extras; only their groups are free (a child's overrides)."""
+    expected = {c.name: replace(c, group="") for c in columns_of(manifest.spaces, manifest.extras)}
+    found = {c.name: replace(c, group="") for c in manifest.columns}
+    if found != expected:
+        wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+        raise DataError(
+            f"{where}: columns {', '.join(wrong)} do not fit the spaces and extras; restore it from a copy "
+            f"or ingest the dataset again."
+        )
 
 
 def _shards(folder: Path, manifest: Manifest, rows: Mapping[str, np.ndarray]) -> Shards:

@@ -106,8 +106,9 @@ class Maps:
         """A local copy, named by its content, so that runs and datasets on one machine share it."""
         target = folder / f"{file.sha256}.arrow"
         if target.exists() and target.stat().st_size == file.bytes:
-            verify(file, target)
-            return target
+            with contextlib.suppress(DataError):  # a damaged copy is made again
+                verify(file, target)
+                return target
         check_size(file)
         temporary = folder / f".{file.sha256}.{os.getpid()}.{uuid.uuid4().hex}.partial"
         try:

@@ -84,9 +84,8 @@ def check_column(column: Column, where: str) -> Column:
     """The column itself, or `DataError` where its dtype cannot be mapped or its shape has no elements."""
     if column.dtype not in DTYPES:
         remedy = "store booleans as uint8" if column.dtype == "bool" else "cast it"
-        raise DataError(
-            f"{where}: column {column.name!r} has dtype {column.dtype!r}, expected one of {', '.join(DTYPES)}; {remedy}."
-        )
+        known = ", ".join(DTYPES)
+        raise DataError(f"{where}: column {column.name!r} has dtype {column.dtype!r}; {remedy}; known: {known}.")
     if column.items < 1:
         raise DataError(
             f"{where}: column {column.name!r} has shape {column.shape}, which holds no numbers; leave the column out."

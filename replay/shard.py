@@ -2,7 +2,8 @@
 
 One record batch, because taking rows across many is two hundred times slower; uncompressed, because
 a compressed file cannot be mapped; one file per column group, so that a relabelled reward or a
-camera that is not asked for costs neither copies nor reads.
+camera that is not asked for costs neither copies nor reads. Shards are immutable: whoever shortens a
+file while it is mapped ends the processes that read it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Blobs:
         start, stop = int(self.offsets[i]), int(self.offsets[i + 1])
         if not 0 <= start <= stop <= len(self.data):
             raise DataError(f"row {i} of an image column lies outside its file; check the dataset with --verify.")
-        return memoryview(self.data[start:stop])
+        return self.data[start:stop].data
 
 
 @dataclass(frozen=True)

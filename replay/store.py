@@ -22,6 +22,9 @@ from replay.view import Rows, View
 RETURN_TO_GO = "return_to_go"
 """A column that is computed, never stored."""
 
+_PLANS = 64
+"""Requests whose addresses are remembered."""
+
 
 class Store:
     """The open shards of a view, or of some of them.
@@ -63,6 +66,7 @@ class Store:
         self._maps = Maps(view, max_maps=max_maps or default_max_maps(), verify=verify, stage=stage)
         self._bounded = len(self._files(self.shards, self._columns)) > self._maps.max_maps
         self._lock = threading.RLock()
+        self._plans: dict[Request, _Plan] = {}  # emptied when a file is opened or closed
         self._request: Request | None = None
         self._plan: _Plan | None = None
 
@@ -288,8 +292,15 @@ class Store:
 
     def _prepare(self, request: Request) -> _Plan:
         """The plan of a request, with the addresses of its columns as the files lie now."""
-        if request is self._request and self._plan is not None:
-            return self._plan
+        self._request = request
+        self._plan = self._plans.get(request)
+        if self._plan is None:
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plan = self._plans[request] = self._new_plan(request)
+        return self._plan
+
+    def _new_plan(self, request: Request) -> _Plan:
         extras = tuple(name for name in request.columns if name != RETURN_TO_GO)
         for name in extras:
             if name not in self.view.extras:
@@ -300,9 +311,7 @@ class Store:
         opened = (self._address[numbers] != 0).all(axis=0)
         tensors = [self._columns[name] for name in names if name not in self._pictures]
         address = self._address[[self._number[column.name] for column in tensors]]
-        self._plan = _Plan(request, names, extras, Addresses(tensors, address, np.where(opened, self._rows, 0)))
-        self._request = request
-        return self._plan
+        return _Plan(request, names, extras, Addresses(tensors, address, np.where(opened, self._rows, 0)))
 
     def _locate(self, plan: _Plan, rows: Rows, span: int | np.ndarray) -> np.ndarray | None:
         try:
@@ -330,6 +339,7 @@ class Store:
     def _changed(self) -> None:
         """Addresses in use are void once a file was opened or closed."""
         self._plan = None
+        self._plans.clear()
 
     def _files(self, shards: Iterable[int], names: Iterable[str]) -> list[tuple[int, str]]:
         names = tuple(names)
@@ -378,8 +388,8 @@ def _scaled(reward: np.ndarray, request: Request) -> np.ndarray:
 
 def _tails(plan: _Plan, at: np.ndarray, remaining: np.ndarray, request: Request) -> np.ndarray:
     """float64 (B,): returns-to-go of the steps at `at`, each read to the end of its episode."""
-    steps = np.arange(int(remaining.sum())) - np.repeat(np.cumsum(remaining) - remaining, remaining)
-    every = np.repeat(at, remaining, axis=1) + steps * plan.addresses.strides
-    reward = _scaled(plan.addresses.take("reward", every), request)
-    terminated = plan.addresses.take("terminated", every).astype(np.int64)
+    start = np.repeat(np.arange(len(remaining)), remaining)
+    steps = np.arange(len(start)) - (np.cumsum(remaining) - remaining)[start]
+    reward = _scaled(plan.addresses.along("reward", at, start, steps), request)
+    terminated = plan.addresses.along("terminated", at, start, steps).astype(np.int64)
     return tail(reward, terminated, remaining, request.discount)

@@ -65,7 +65,7 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """The selected episodes, one after the other. Transition i of the view is found by a binary search over `starts`."""
+    """The selected episodes, one after the other; transition i is found by a binary search over `starts`."""
 
     spaces: Spaces
     extras: dict[str, Box]

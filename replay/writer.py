@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -187,7 +188,7 @@ class DatasetWriter:
         try:
             for group in dict.fromkeys(column.group for column in self.columns):
                 columns = [column for column in self.columns if column.group == group]
-                path = self._partial / "shards" / f"{number:05d}.{group}.arrow"
+                path = self._partial / "shards" / f"{number:05d}.{quote(group, safe='')}.arrow"
                 values = {column.name: buffer.values(column) for column in columns}
                 files[group] = write_shard(path, columns, values)
         except OSError as error:
@@ -197,12 +198,12 @@ class DatasetWriter:
         self._written += buffer.bytes
         steps = buffer.steps()
         for name, moments in self._moments.items():
-            values = buffer.arrays[name][: buffer.rows]
-            moments.add(values if name in self._leaves else values[steps])
+            column = buffer.arrays[name][: buffer.rows]
+            moments.add(column if name in self._leaves else column[steps])
         self._returns.add(np.asarray(buffer.table["return"]))
         self._table["shard"].extend([number] * len(buffer.lengths))
-        for name, column in buffer.table.items():
-            self._table[name].extend(column)
+        for name, entries in buffer.table.items():
+            self._table[name].extend(entries)
         self._buffer = None
 
     def _episodes(self) -> Episodes:

@@ -20,7 +20,9 @@ class Countdown(gym.Env[Any, Any]):
 
     action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
-    def __init__(self, tells: str = "", endless: bool = False, dictionary: bool = False, odd_only: bool = False) -> None:
+    def __init__(
+        self, tells: str = "", endless: bool = False, dictionary: bool = False, odd_only: bool = False
+    ) -> None:
         self.tells, self.endless, self.dictionary, self.odd_only = tells, endless, dictionary, odd_only
         box = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
         self.observation_space = gym.spaces.Dict({"joints": box, "goal": box}) if dictionary else box
@@ -47,5 +49,5 @@ class Countdown(gym.Env[Any, Any]):
 @pytest.fixture(autouse=True)
 def countdown() -> str:
     if COUNTDOWN not in gym.registry:
-        gym.register(COUNTDOWN, entry_point=Countdown)
+        gym.register(COUNTDOWN, entry_point=lambda **kwargs: Countdown(**kwargs))
     return COUNTDOWN

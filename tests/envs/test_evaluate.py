@@ -28,7 +28,7 @@ def test_returns_and_lengths_by_hand(countdown: str) -> None:
     assert set(result.to_json()) == {"episodes", "return_mean", "return_std", "returns", "lengths"}
 
 
-def test_any_number_of_environments_gives_the_same(countdown: str) -> None:
+def test_any_number_of_environments_gives_the_same() -> None:
     spec = EnvSpec("Pendulum-v1", kwargs={"max_episode_steps": 30})
 
     def swing(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
@@ -81,7 +81,7 @@ def test_the_time_limit_truncates(countdown: str) -> None:
 
 
 def test_an_environment_without_end_is_refused(countdown: str) -> None:
-    with pytest.raises(EnvError, match="seed 8: no end after 50 steps.*max_episode_steps"):
+    with pytest.raises(EnvError, match=r"seed 8: no end after 50 steps.*max_episode_steps"):
         evaluate(EnvSpec(countdown, kwargs={"endless": True}), still, episodes=1, seed=8, max_steps=50)
 
 
@@ -106,7 +106,7 @@ def test_discrete_actions() -> None:
     assert all(7 < length < 12 for length in result.lengths)  # pushed one way, the pole falls at once
 
 
-def test_a_reward_that_is_not_finite_is_refused(countdown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reward_that_is_not_finite_is_refused(countdown: str) -> None:
     def broken(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
         return np.full((len(observation), 1), np.nan), None
 
@@ -169,7 +169,12 @@ def test_an_arm_is_scored_the_same_by_any_number_of_environments() -> None:
 def test_progress_counts_episodes(countdown: str) -> None:
     calls: list[tuple[int, int]] = []
     evaluate(
-        EnvSpec(countdown), still, episodes=3, seed=0, num_envs=2, progress=lambda done, total: calls.append((done, total))
+        EnvSpec(countdown),
+        still,
+        episodes=3,
+        seed=0,
+        num_envs=2,
+        progress=lambda done, total: calls.append((done, total)),
     )
     assert calls == [(1, 3), (2, 3), (3, 3)]
 

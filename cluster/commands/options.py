@@ -1,0 +1,87 @@
+"""What the options of several commands share: how they are parsed, and the JSON, environments and names they hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import tyro
+
+from cluster.errors import RunError
+
+if TYPE_CHECKING:
+    from envs import EnvSpec
+
+Options = TypeVar("Options")
+
+
+def parse(kind: type[Options], command: str, arguments: Sequence[str], default: Options | None = None) -> Options:
+    """The options in `arguments`, over those of `default`. Ends the process after help or a usage message."""
+    given: dict[str, Any] = {} if default is None else {"default": default}
+    return tyro.cli(kind, prog=f"quiver {command}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,), **given)
+
+
+def json_object(text: str | None, option: str) -> dict[str, Any]:
+    """The object an option holds. Raises `RunError`, naming it, for anything else."""
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RunError(f"{option}: found {text!r}, expected a JSON object ({error}).") from None
+    if not isinstance(value, dict):
+        raise RunError(f'{option}: found {text!r}, expected a JSON object such as {{"name": 1}}.')
+    return value
+
+
+def pairs(entries: Sequence[str], option: str) -> dict[str, str]:
+    """`a=b` entries as a mapping. Raises `RunError` for one without an equals sign, and for a name given twice."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not (name and equals and value):
+            raise RunError(f"{option}: found {entry!r}, expected NAME=NAME.")
+        if name in found:
+            raise RunError(f"{option}: {name!r} is given twice.")
+        found[name] = value
+    return found
+
+
+def environment(
+    env: str | None, kwargs: str | None, reset_options: str | None, observation_key: str | None
+) -> EnvSpec | None:
+    """The environment that four options describe, or None without `--env`.
+
+    Raises `RunError` for options that go with an `--env` which is not there, and as `required_environment` does.
+    """
+    if env is not None:
+        return required_environment(env, kwargs, reset_options, observation_key)
+    given = {"--env-kwargs": kwargs, "--reset-options": reset_options, "--observation-key": observation_key}
+    for option, value in given.items():
+        if value is not None:
+            raise RunError(f"{option}: goes with --env, which is not given.")
+    return None
+
+
+def required_environment(
+    env: str, kwargs: str | None, reset_options: str | None, observation_key: str | None
+) -> EnvSpec:
+    """The environment that four options describe. Raises `RunError` for JSON that is none."""
+    from envs import EnvSpec
+
+    resets = None if reset_options is None else json_object(reset_options, "--reset-options")
+    return EnvSpec(env, json_object(kwargs, "--env-kwargs"), resets, observation_key)
+
+
+def recorded_environment(provenance: Mapping[str, Any]) -> EnvSpec | None:
+    """The environment that a dataset says it was recorded in, or None where it says nothing."""
+    record = provenance.get("env_spec")
+    if not record:
+        return None
+    from envs import EnvSpec
+
+    kwargs = dict(record.get("kwargs") or {})
+    if record.get("max_episode_steps") is not None:
+        kwargs["max_episode_steps"] = record["max_episode_steps"]
+    return EnvSpec(record["id"], kwargs, record.get("reset_options"), provenance.get("observation_key"))

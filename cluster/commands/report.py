@@ -1,0 +1,37 @@
+"""`quiver report`: a run on one HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from cluster.commands import options as shared
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a run's curves and facts as one HTML page, report.html in its folder, that needs nothing else."""
+
+    run: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]]
+    """The run's folder, finished or not."""
+    open: bool = False
+    """Show it in the browser."""
+
+
+def parse(arguments: Sequence[str]) -> Report:
+    return shared.parse(Report, "report", arguments)
+
+
+def run(options: Report) -> None:
+    from cluster.report import write_report
+
+    path = write_report(Path(options.run))
+    print(path)
+    if options.open:
+        import webbrowser
+
+        webbrowser.open(path.resolve().as_uri())
