@@ -75,12 +75,8 @@ def draw(
     elif view.weighted:
         index = _weighted(uniforms(seed, stream, sequence, 2 * count), view.shares, view.member_starts)
     else:
-        raw = words(seed, stream, sequence, count)
-        raw >>= 11
-        # Below the total even after rounding: the largest factor, 1 - 2^-53, is at least half a unit away.
-        index = (raw * (view.transitions * _UNIT)).astype(np.int64)
-    index.sort()
-    return locate(view, index)
+        index = _scale(words(seed, stream, sequence, count), view.transitions)
+    return locate(view, _ordered(index, view.transitions))
 
 
 def draw_episodes(view: View, *, seed: int, sequence: int, count: int, stream: int = TRAIN) -> Rows:
@@ -92,9 +88,28 @@ def draw_episodes(view: View, *, seed: int, sequence: int, count: int, stream: i
         bounds = np.searchsorted(view.dataset, np.arange(len(view.members) + 1))
         episode = _weighted(uniforms(seed, stream, sequence, 2 * count), view.shares, bounds)
     else:
-        episode = (uniforms(seed, stream, sequence, count) * view.episodes).astype(np.int64)
+        episode = _scale(words(seed, stream, sequence, count), view.episodes)
     episode.sort()
     return Rows(view.starts[episode], view.shard[episode], view.first_row[episode], view.length[episode])
+
+
+def _scale(raw: np.ndarray, total: int) -> np.ndarray:
+    """int64 in [0, total), from raw words. Below the total even after rounding: the largest number, 1 - 2^-53, is
+    at least half a unit away from one."""
+    raw >>= 11
+    number = raw.astype(np.float64)
+    number *= total * _UNIT
+    return number.astype(np.int64)
+
+
+def _ordered(index: np.ndarray, total: int) -> np.ndarray:
+    """Sorted; numbers of half the width take half the time."""
+    if total <= 1 << 32:
+        narrow = index.astype(np.uint32)
+        narrow.sort()
+        return narrow.astype(np.int64)
+    index.sort()
+    return index
 
 
 def _weighted(uniform: np.ndarray, shares: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from replay import images
-from replay.addresses import Addresses
+from replay.addresses import Addresses, keep_freed_memory
 from replay.batch import Batch, Request, concatenate
 from replay.draw import TRAIN, draw, draw_episodes
 from replay.errors import DataError
@@ -66,9 +66,15 @@ class Store:
         self._maps = Maps(view, max_maps=max_maps or default_max_maps(), verify=verify, stage=stage)
         self._bounded = len(self._files(self.shards, self._columns)) > self._maps.max_maps
         self._lock = threading.RLock()
+        keep_freed_memory()
         self._plans: dict[Request, _Plan] = {}  # emptied when a file is opened or closed
         self._request: Request | None = None
         self._plan: _Plan | None = None
+
+    @property
+    def open_files(self) -> int:
+        """Files mapped at the moment."""
+        return len(self._maps)
 
     def gather(self, rows: Rows, request: Request, key: tuple[int, int] = (0, 0)) -> Batch[np.ndarray]:
         """The batch of these rows, in their order: each is the start of what `request.kind` says.
@@ -146,7 +152,7 @@ class Store:
                 return self._halves(rows, request, key, length)
             self._open(shards, plan.names)
             plan = self._prepare(request)
-        span = 1 if plan.single else rows.remaining
+        span = None if plan.single else rows.remaining
         at = self._locate(plan, rows, span)
         if at is None:
             self._open(np.unique(rows.shard).tolist(), plan.names)
@@ -165,11 +171,11 @@ class Store:
     ) -> Batch[np.ndarray]:
         """One-step transitions: what nearly every training step asks for, and so spared whatever can be."""
         take = plan.addresses.take
+        observation, next_observation = self._pair(plan, at, rows, None)
         reward = take("reward", at)
         if plan.scaled:
             reward = _scaled(reward, request)
-        terminated = take("terminated", at)
-        observation, next_observation = self._pair(plan, at, rows, 1)
+        terminated, truncated = plan.addresses.flags(at)
         return Batch(
             observation,
             take("action", at),
@@ -177,7 +183,7 @@ class Store:
             plan.discounts.take(terminated, mode="clip"),
             next_observation,
             terminated,
-            take("truncated", at),
+            truncated,
             rows.index,
             None,
             rows.weight,
@@ -245,18 +251,20 @@ class Store:
             key=key,
         )
 
-    def _pair(self, plan: _Plan, at: np.ndarray, rows: Rows, steps: int | np.ndarray) -> tuple[Any, Any]:
-        """Observations, and those `steps` rows on."""
+    def _pair(self, plan: _Plan, at: np.ndarray, rows: Rows, steps: np.ndarray | None) -> tuple[Any, Any]:
+        """Observations, and those `steps` rows on (None: one)."""
         take = plan.addresses.take
-        if not self._nested and not self._pictures:
-            return take("observation", at), take("observation", at, steps)
+        if steps is None and not self._nested and not self._pictures:
+            return plan.addresses.pair("observation", at)
         now, later = {}, {}
         for name in self._observations:
             if name in self._pictures:
                 ends = np.zeros((len(rows), 2), np.int64)
-                ends[:, 1] = steps
+                ends[:, 1] = 1 if steps is None else steps
                 both = self._decode(name, rows, ends)
                 now[name], later[name] = np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
+            elif steps is None:
+                now[name], later[name] = plan.addresses.pair(name, at)
             else:
                 now[name], later[name] = take(name, at), take(name, at, steps)
         return self._nest(now), self._nest(later)
@@ -306,14 +314,14 @@ class Store:
             if name not in self.view.extras:
                 known = ", ".join([*sorted(self.view.extras), RETURN_TO_GO])
                 raise DataError(f"request.columns: the data has no {name!r}; it has {known}.")
-        names = (*self._observations, "action", "reward", "terminated", "truncated", *extras)
+        names = (*self._observations, "action", "reward", "terminated", "truncated", *extras)  # flags side by side
         numbers = [self._number[name] for name in names]
         opened = (self._address[numbers] != 0).all(axis=0)
         tensors = [self._columns[name] for name in names if name not in self._pictures]
         address = self._address[[self._number[column.name] for column in tensors]]
         return _Plan(request, names, extras, Addresses(tensors, address, np.where(opened, self._rows, 0)))
 
-    def _locate(self, plan: _Plan, rows: Rows, span: int | np.ndarray) -> np.ndarray | None:
+    def _locate(self, plan: _Plan, rows: Rows, span: np.ndarray | None) -> np.ndarray | None:
         try:
             return plan.addresses.locate(rows, span)
         except IndexError as error:

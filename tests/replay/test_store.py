@@ -1,10 +1,16 @@
 """Gathering transitions: the right rows, n-step sums, bounded maps, partial holders, staging."""
 
+import os
+import resource
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import replay
 from replay import DataError, Request, Rows, Store, View, locate
+from replay.manifest import write_manifest
+from replay.shard import write_shard
 
 F32 = np.float32
 
@@ -138,7 +144,7 @@ def test_few_maps_give_the_same_batches(view, kind):
         rows = replay.draw(view, seed=0, sequence=sequence, count=40)
         rows = rows.take(np.random.default_rng(sequence).permutation(40))
         expected, found = wide.gather(rows, request), narrow.gather(rows, request)
-        assert len(narrow._maps) == 2
+        assert narrow.open_files == 2
         for name in ("observation", "action", "reward", "discount", "next_observation", "truncated", "index", "mask"):
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
         np.testing.assert_array_equal(found.extras["return_to_go"], expected.extras["return_to_go"])
@@ -155,7 +161,7 @@ def test_a_store_serves_the_shards_it_holds(view):
     expected = Store(view).gather(rows, Request())
     np.testing.assert_array_equal(found.observation, expected.observation)
     np.testing.assert_array_equal(found.index, expected.index)
-    assert len(mine._maps) == 3
+    assert mine.open_files == 3
     with pytest.raises(DataError, match="asked for shard 1, which it does not hold"):
         mine.gather(rows, Request())
     with pytest.raises(DataError, match="the view has 6"):
@@ -183,9 +189,7 @@ def test_no_address_is_computed_from_an_unchecked_row(view):
 def test_rows_of_several_datasets_and_column_groups(write, episode):
     """A child whose rewards lie in a file of their own, beside its parent: the same columns, other files."""
     parent = write([episode(0, 3), episode(1, 4)], "parent")
-    child = replay.open(
-        replay_relabelled(parent, parent.path.parent / "child", lambda episode: {"reward": -episode.reward})
-    )
+    child = replay.open(relabelled(parent, parent.path.parent / "child", lambda episode: {"reward": -episode.reward}))
     view = View.of([(parent, None), (child, None)])
     batch = everything(view)
     assert batch.reward[:7].tolist() == [0, 1, 2, 100, 101, 102, 103]
@@ -193,13 +197,8 @@ def test_rows_of_several_datasets_and_column_groups(write, episode):
     np.testing.assert_array_equal(batch.observation[:7], batch.observation[7:])
 
 
-def replay_relabelled(dataset, out, function):
+def relabelled(dataset, out, function):
     """A child that shares its parent's files and overrides some columns, written with the manifest alone."""
-    from dataclasses import replace
-
-    from replay.manifest import write_manifest
-    from replay.shard import write_shard
-
     (out / "shards").mkdir(parents=True)
     reward = replace(next(c for c in dataset.columns if c.name == "reward"), group="override.1.reward")
     columns = tuple(reward if c.name == "reward" else c for c in dataset.columns)
@@ -243,19 +242,34 @@ def test_a_damaged_staged_copy_is_made_again_and_a_damaged_source_refused(view, 
 def test_populate_and_close(view):
     store = Store(view)
     assert store.populate() == sum(files["core"].bytes for files in view.files)
-    assert len(store._maps) == 6
+    assert store.open_files == 6
     store.close()
-    assert len(store._maps) == 0
+    assert store.open_files == 0
     assert everything(view, store).reward[:4].tolist() == [0, 1, 2, 100]
 
 
 def test_no_descriptor_is_kept_per_map(view):
-    import os
-
     before = len(os.listdir("/proc/self/fd"))
     store = Store(view)
     store.populate()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_large_batches_do_not_fault_their_memory_in_again(view):
+    store = Store(view)
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for sequence in range(20):
+            replay.sample(view, store, seed=0, sequence=sequence, count=50_000, request=Request())
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert faults < 20 * 20  # a batch has 600 pages and more
+
+
+def test_arrays_may_be_written_to(view):
+    batch = everything(view)
+    for array in (batch.observation, batch.next_observation, batch.action, batch.reward, batch.terminated):
+        array[...] = 1
+    assert everything(view).reward[:4].tolist() == [0, 1, 2, 100]
 
 
 def test_a_scan_meets_every_transition_once(view):

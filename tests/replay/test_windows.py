@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from replay import Box, Dict, Image, Request, Spaces, Store, locate
+from replay import Box, Dict, Image, Request, Spaces, Store, locate, sample
 from replay.returns import backward, tail
 
 F32 = np.float32
@@ -45,16 +45,14 @@ def test_episodes_are_as_long_as_the_longest(write, episode):
     batch = gather(view, [0, 6], kind="episodes")
     assert batch.mask.tolist() == [[1, 1, 0], [1, 1, 1]]
     assert batch.reward.tolist() == [[0, 1, 0], [200, 201, 202]]
-    sampled = [batch for s in range(20) for batch in [write_sample(view, s)]]
+    sampled = [batch for s in range(20) for batch in [two_episodes(view, s)]]
     assert {batch.reward.shape[1] for batch in sampled} == {2, 3, 4}
     assert all((batch.observation[:, 0, 1] == 0).all() for batch in sampled)
 
 
-def write_sample(view, sequence):
-    import replay
-
+def two_episodes(view, sequence):
     request = Request(kind="episodes")
-    return replay.sample(view, Store(view), seed=0, sequence=sequence, count=2, request=request)
+    return sample(view, Store(view), seed=0, sequence=sequence, count=2, request=request)
 
 
 def test_returns_to_go_of_a_truncated_episode_are_the_sum_of_what_was_recorded(write, episode):

@@ -1,0 +1,202 @@
+"""Rows served by two Ray actors to one consumer, beside TorchRL's RayReplayBuffer.
+
+Claim: at least twice as many transitions per second reach one consumer, at 256, 4,096 and 16,384 rows a request.
+
+Ours is what a fused run does: the rows are drawn here, asked of the shard actors that hold them (the run's own
+crew starts them and splits the request), and put together where they are used, two requests being in flight.
+Every one of these steps is counted, and each actor tells how many rows it served.
+
+TorchRL keeps its buffer in one actor, by design. It holds the same transitions, in memory, and is sampled in the same
+consumer in four ways, of which the fastest counts: plainly, by two clients at once, and both again with its prefetching.
+Its actor books one CPU, which gives it one thread: with two it is slower.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import _common as bench
+import numpy as np
+import torch
+
+from cluster.build import AlgorithmSpec
+from cluster.crew import Crew
+from cluster.options import Recipe, Role, Topology
+from cluster.routing import assemble
+from replay import Batch, Dataset, Request, View, draw
+
+CLAIM = 2.0
+IN_FLIGHT = 2
+REQUEST = Request()
+CHUNK = 50_000
+"""Transitions that TorchRL's actor is filled with at a time."""
+
+
+def main() -> int:
+    options = _options()
+    bench.needs("torchrl", "ray")
+    torch.set_num_threads(1)
+    found = bench.machine()
+    print(bench.machine_line(found))
+    bench.start_ray(cpus=options.shards + 4)  # room in Ray's books for every actor of both
+    with bench.data_folder(options.data) as folder:
+        dataset = bench.make_dataset(folder / f"rows-{options.rows}", options.rows)
+        served = Served(dataset, options.shards)
+        figures: dict[str, Any] = {}
+        lines, ratios = [], []
+        for count in options.batch:
+            served.check(count)
+            theirs = TorchRL(options.rows, count)
+            contestants: dict[str, Callable[[], float]] = {
+                "Quiver": lambda count=count: served.rate(count, options.seconds),  # type: ignore[misc]
+                **theirs.contestants(options.seconds),
+            }
+            before = served.rows_served()
+            rounds = bench.interleave(contestants, options.rounds)
+            rows = [after - earlier for after, earlier in zip(served.rows_served(), before, strict=True)]
+            theirs.close()
+            best = max((name for name in rounds if name != "Quiver"), key=lambda name: bench.median(rounds[name]))
+            ratio = bench.median([a / b for a, b in zip(rounds["Quiver"], rounds[best], strict=True)])
+            ratios.append(ratio)
+            lines.append([f"{count:,}", *(bench.millions(bench.median(values)) for values in rounds.values())])
+            lines[-1] += [f"{ratio:.1f}", " ".join(bench.millions(number) for number in rows)]
+            figures[str(count)] = {name: bench.summary(values) for name, values in rounds.items()}
+            figures[str(count)] |= {"ratio": ratio, "rows_served_by_each_actor": rows}
+            if min(rows) <= 0:
+                sys.exit(f"an actor served nothing: {rows}")
+        served.close()
+    print(f"transitions received per second, {options.rows:,} stored; median of {options.rounds} rounds")
+    print(f"Quiver: {options.shards} shard actors, {IN_FLIGHT} requests in flight; TorchRL: one actor, the best of four ways")
+    bench.table(["rows", *rounds, "ratio", "rows served by each actor"], lines)
+    claim = f"at least {CLAIM:g} times TorchRL's RayReplayBuffer at equal rows per request"
+    bench.verdict(claim, min(ratios) >= CLAIM)
+    bench.store(options.json, claim, found, options, figures)
+    return 0 if min(ratios) >= CLAIM else 1
+
+
+def _options() -> Any:
+    made = bench.parser(__doc__)
+    made.add_argument("--rows", type=int, default=1_000_000)
+    made.add_argument("--batch", type=int, nargs="+", default=[256, 4096, 16384])
+    made.add_argument("--shards", type=int, default=2)
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--seconds", type=float, default=1.0, help="of each contestant in each round")
+    return made.parse_args()
+
+
+class Served:
+    """A run's crew, of which the shard actors are used and the consumer is this process."""
+
+    def __init__(self, dataset: Dataset, shards: int) -> None:
+        from cluster.ray_backend import Place, RayBackend
+
+        self._dataset = dataset
+        self._view: View = dataset.view()
+        recipe = Recipe(((str(dataset.path), None),), "bc", fused=True)
+        topology = Topology(replay_shards=Role(count=shards))
+        names = [*(f"replay_shard-{number}" for number in range(shards)), "learner-0"]
+        self._backend = RayBackend(topology, [Place(name, Role(num_cpus=0.5)) for name in names], threads=1)
+        spec = AlgorithmSpec("bc", {}, dataset.spaces, None, 0)
+        self._crew = Crew(self._backend, spec, recipe, topology, self._view, None)
+        self._sequence = itertools.count()
+
+    def _ask(self, sequence: int, count: int) -> tuple[np.ndarray | None, list[Any]]:
+        rows = draw(self._view, seed=0, sequence=sequence, count=count)
+        return self._crew.gather(rows, REQUEST, (0, sequence))
+
+    def _receive(self, asked: tuple[np.ndarray | None, list[Any]]) -> Batch[np.ndarray]:
+        order, parts = asked
+        return assemble([self._backend.get(part) for part in parts], order)
+
+    def rate(self, count: int, seconds: float) -> float:
+        flying = deque(self._ask(next(self._sequence), count) for _ in range(IN_FLIGHT))
+
+        def step() -> None:
+            received = self._receive(flying.popleft())
+            flying.append(self._ask(next(self._sequence), count))
+            assert len(received) == count
+
+        found = bench.rate(step, count, seconds)
+        while flying:
+            self._receive(flying.popleft())
+        return found
+
+    def check(self, count: int) -> None:
+        """The same rows as sampled in this process."""
+        sequence = next(self._sequence)
+        received = self._receive(self._ask(sequence, count))
+        expected = self._dataset.sample(seed=0, sequence=sequence, count=count, request=REQUEST)
+        for name in ("index", "observation", "action", "reward", "discount", "next_observation", "terminated"):
+            np.testing.assert_array_equal(getattr(received, name), getattr(expected, name), err_msg=name)
+
+    def rows_served(self) -> list[int]:
+        return [self._backend.get(self._backend.call(shard, "rows_served")) for shard in self._crew.shards]
+
+    def close(self) -> None:
+        self._backend.stop()
+
+
+class TorchRL:
+    """Its Ray buffer twice, without and with prefetching, both holding all transitions. One request size, since
+    prefetching is for one."""
+
+    def __init__(self, rows: int, count: int) -> None:
+        from torchrl.data import LazyTensorStorage, RayReplayBuffer
+
+        self._count = count
+        self._buffers = {
+            prefetch: RayReplayBuffer(
+                storage=partial(LazyTensorStorage, rows),
+                batch_size=count,
+                remote_config={"num_cpus": 1, "num_gpus": 0},
+                **({"prefetch": prefetch} if prefetch else {}),
+            )
+            for prefetch in (0, IN_FLIGHT)
+        }
+        for chunk in _chunks(rows):
+            for buffer in self._buffers.values():
+                buffer.extend(chunk)
+        self._threads = ThreadPoolExecutor(IN_FLIGHT)
+
+    def contestants(self, seconds: float) -> dict[str, Callable[[], float]]:
+        plain, prefetching = self._buffers[0], self._buffers[IN_FLIGHT]
+        return {
+            "TorchRL": lambda: self._one(plain, seconds),
+            "2 clients": lambda: self._several(plain, seconds),
+            "prefetch": lambda: self._one(prefetching, seconds),
+            "prefetch, 2 clients": lambda: self._several(prefetching, seconds),
+        }
+
+    def _one(self, buffer: Any, seconds: float) -> float:
+        def step() -> None:
+            assert len(buffer.sample()) == self._count
+
+        step()
+        return bench.rate(step, self._count, seconds)
+
+    def _several(self, buffer: Any, seconds: float) -> float:
+        """Clients in threads of this process, as many as we have requests in flight."""
+        return sum(self._threads.map(lambda client: self._one(client, seconds), buffer.clients(IN_FLIGHT)))
+
+    def close(self) -> None:
+        self._threads.shutdown()
+        for buffer in self._buffers.values():
+            buffer.close()
+
+
+def _chunks(rows: int) -> Any:
+    from sampling import source, tensordict
+
+    arrays = source(rows)
+    for start in range(0, rows, CHUNK):
+        yield tensordict({name: array[start : start + CHUNK] for name, array in arrays.items()})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
