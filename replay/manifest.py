@@ -171,9 +171,20 @@ def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes]:
             f"{where}: not a whole manifest ({error!r}); restore it from a copy or ingest the dataset again."
         ) from error
     _check_columns(where, manifest)
+    _check_parents(folder, manifest)
     shards = _shards(folder, manifest, shard_rows)
     _check_episodes(folder, manifest, shards, episodes)
     return manifest, shards, episodes
+
+
+def _check_parents(folder: Path, manifest: Manifest) -> None:
+    """A child reads its parents' files: they must be where they were, and what they were."""
+    for parent in manifest.parents:
+        home = Path(os.path.normpath(folder.resolve() / parent["path"]))
+        if not (home / "dataset.json").is_file() or fingerprint(home) != parent["sha256"]:
+            raise DataError(
+                f"{folder}: its parent {home} is missing or has changed; restore it, or make {folder.name} again."
+            )
 
 
 def check_files(manifest: Manifest, shards: Shards, *, verify: bool = False) -> None:

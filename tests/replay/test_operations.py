@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -204,6 +206,16 @@ def test_a_changed_parent_is_refused(tmp_path):
     write(tmp_path / "parent", make=lambda n, length: episode(n, length, action=np.zeros((length, 1), np.float32)))
     with pytest.raises(DataError, match=r"parent"):
         replay.open(child.path).sample(seed=0, sequence=0, count=4)
+
+
+def test_a_parent_made_anew_is_refused(tmp_path):
+    """The same files in the same places, of another content."""
+    write(tmp_path / "parent")
+    operations.filter(replay.open(tmp_path / "parent"), tmp_path / "child", "return > 3")
+    shutil.rmtree(tmp_path / "parent")
+    write(tmp_path / "parent", numbers=(4, 3, 2, 1))
+    with pytest.raises(DataError, match=r"its parent .*parent is missing or has changed"):
+        replay.open(tmp_path / "child")
 
 
 def test_an_existing_target_is_refused(tmp_path):
