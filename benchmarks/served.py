@@ -32,7 +32,6 @@ from cluster.routing import assemble
 from replay import Batch, Dataset, Request, View, draw
 
 CLAIM = 2.0
-IN_FLIGHT = 2
 REQUEST = Request()
 CHUNK = 50_000
 """Transitions that TorchRL's actor is filled with at a time."""
@@ -47,12 +46,12 @@ def main() -> int:
     bench.start_ray(cpus=options.shards + 4)  # room in Ray's books for every actor of both
     with bench.data_folder(options.data) as folder:
         dataset = bench.make_dataset(folder / f"rows-{options.rows}", options.rows)
-        served = Served(dataset, options.shards)
+        served = Served(dataset, options.shards, options.in_flight)
         figures: dict[str, Any] = {}
         lines, ratios = [], []
         for count in options.batch:
             served.check(count)
-            theirs = TorchRL(options.rows, count)
+            theirs = TorchRL(options.rows, count, options.in_flight)
             contestants: dict[str, Callable[[], float]] = {
                 "Quiver": lambda count=count: served.rate(count, options.seconds),  # type: ignore[misc]
                 **theirs.contestants(options.seconds),
@@ -72,7 +71,10 @@ def main() -> int:
                 sys.exit(f"an actor served nothing: {rows}")
         served.close()
     print(f"transitions received per second, {options.rows:,} stored; median of {options.rounds} rounds")
-    print(f"Quiver: {options.shards} shard actors, {IN_FLIGHT} requests in flight; TorchRL: one actor, the best of four ways")
+    print(
+        f"Quiver: {options.shards} shard actors, {options.in_flight} requests in flight; "
+        "TorchRL: one actor, the best of four ways"
+    )
     bench.table(["rows", *rounds, "ratio", "rows served by each actor"], lines)
     claim = f"at least {CLAIM:g} times TorchRL's RayReplayBuffer at equal rows per request"
     bench.verdict(claim, min(ratios) >= CLAIM)
@@ -85,6 +87,7 @@ def _options() -> Any:
     made.add_argument("--rows", type=int, default=1_000_000)
     made.add_argument("--batch", type=int, nargs="+", default=[256, 4096, 16384])
     made.add_argument("--shards", type=int, default=2)
+    made.add_argument("--in-flight", type=int, default=2, help="requests of ours, and clients and prefetches of theirs")
     made.add_argument("--rounds", type=int, default=5)
     made.add_argument("--seconds", type=float, default=1.0, help="of each contestant in each round")
     return made.parse_args()
@@ -93,10 +96,10 @@ def _options() -> Any:
 class Served:
     """A run's crew, of which the shard actors are used and the consumer is this process."""
 
-    def __init__(self, dataset: Dataset, shards: int) -> None:
+    def __init__(self, dataset: Dataset, shards: int, in_flight: int) -> None:
         from cluster.ray_backend import Place, RayBackend
 
-        self._dataset = dataset
+        self._dataset, self._in_flight = dataset, in_flight
         self._view: View = dataset.view()
         recipe = Recipe(((str(dataset.path), None),), "bc", fused=True)
         topology = Topology(replay_shards=Role(count=shards))
@@ -111,11 +114,14 @@ class Served:
         return self._crew.gather(rows, REQUEST, (0, sequence))
 
     def _receive(self, asked: tuple[np.ndarray | None, list[Any]]) -> Batch[np.ndarray]:
+        import ray
+
         order, parts = asked
-        return assemble([self._backend.get(part) for part in parts], order)
+        # All parts at once, as an actor's arguments are resolved.
+        return assemble(ray.get(parts), order)
 
     def rate(self, count: int, seconds: float) -> float:
-        flying = deque(self._ask(next(self._sequence), count) for _ in range(IN_FLIGHT))
+        flying = deque(self._ask(next(self._sequence), count) for _ in range(self._in_flight))
 
         def step() -> None:
             received = self._receive(flying.popleft())
@@ -146,10 +152,10 @@ class TorchRL:
     """Its Ray buffer twice, without and with prefetching, both holding all transitions. One request size, since
     prefetching is for one."""
 
-    def __init__(self, rows: int, count: int) -> None:
+    def __init__(self, rows: int, count: int, several: int) -> None:
         from torchrl.data import LazyTensorStorage, RayReplayBuffer
 
-        self._count = count
+        self._count, self._clients = count, several
         self._buffers = {
             prefetch: RayReplayBuffer(
                 storage=partial(LazyTensorStorage, rows),
@@ -157,20 +163,20 @@ class TorchRL:
                 remote_config={"num_cpus": 1, "num_gpus": 0},
                 **({"prefetch": prefetch} if prefetch else {}),
             )
-            for prefetch in (0, IN_FLIGHT)
+            for prefetch in (0, several)
         }
         for chunk in _chunks(rows):
             for buffer in self._buffers.values():
                 buffer.extend(chunk)
-        self._threads = ThreadPoolExecutor(IN_FLIGHT)
+        self._threads = ThreadPoolExecutor(several)
 
     def contestants(self, seconds: float) -> dict[str, Callable[[], float]]:
-        plain, prefetching = self._buffers[0], self._buffers[IN_FLIGHT]
+        plain, prefetching = self._buffers[0], self._buffers[self._clients]
         return {
             "TorchRL": lambda: self._one(plain, seconds),
-            "2 clients": lambda: self._several(plain, seconds),
+            f"{self._clients} clients": lambda: self._several(plain, seconds),
             "prefetch": lambda: self._one(prefetching, seconds),
-            "prefetch, 2 clients": lambda: self._several(prefetching, seconds),
+            f"prefetch, {self._clients} clients": lambda: self._several(prefetching, seconds),
         }
 
     def _one(self, buffer: Any, seconds: float) -> float:
@@ -182,7 +188,7 @@ class TorchRL:
 
     def _several(self, buffer: Any, seconds: float) -> float:
         """Clients in threads of this process, as many as we have requests in flight."""
-        return sum(self._threads.map(lambda client: self._one(client, seconds), buffer.clients(IN_FLIGHT)))
+        return sum(self._threads.map(lambda client: self._one(client, seconds), buffer.clients(self._clients)))
 
     def close(self) -> None:
         self._threads.shutdown()

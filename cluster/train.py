@@ -178,14 +178,18 @@ def _listeners(reporter: Reporter, folder: RunFolder, cadence: Cadence, history:
     def evaluated(step: int, result: dict[str, Any]) -> None:
         reporter.evaluated(step, result)
         best = history["best"]
-        if best is None or score(result) > best:
-            history["best"] = score(result)
+        # Of the untrained policy there is no checkpoint.
+        if step and (best is None or score(result) > best["score"]):
+            history["best"] = {"score": score(result), "step": step}
             checkpoint.mark_best(folder.checkpoints, step)
 
     def checkpointed(step: int, algorithm: checkpoint.Arrays, pipeline: checkpoint.Arrays) -> None:
         history["seconds"] = reporter.seconds()
         saved = Checkpoint(step, algorithm, pipeline, reporter.offset(), dict(history))
         checkpoint.save(folder.checkpoints, saved)
+        if history["best"] is not None:
+            # Its result may have come before the checkpoint of its step was written.
+            checkpoint.mark_best(folder.checkpoints, history["best"]["step"])
         checkpoint.prune(folder.checkpoints, cadence.keep)
 
     return Listeners(reporter.trained, reporter.diagnosed, evaluated, checkpointed)

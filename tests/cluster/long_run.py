@@ -1,4 +1,4 @@
-"""A training run as a process of its own, to be killed: `python long_run.py DATASET RUN VARIANT [--resume]`."""
+"""A training run as a process of its own, to be killed: `long_run.py DATASET RUN VARIANT [--ray] [--resume]`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT))
 
 from cluster.options import Cadence, Recipe  # noqa: E402
 from cluster.train import train  # noqa: E402
-from tests.cluster.runs import SERIAL, recipe  # noqa: E402
+from tests.cluster.runs import SERIAL, on_ray, recipe  # noqa: E402
 
 STEPS = 600
 CADENCE = Cadence(log_every=4, validate_every=40, checkpoint_every=40, keep=2)
@@ -28,4 +28,5 @@ def variant(name: str, dataset: Path) -> Recipe:
 
 if __name__ == "__main__":
     dataset, run, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    train(variant(name, dataset), SERIAL, CADENCE, run=run, resume="--resume" in sys.argv)
+    topology = on_ray(updaters=2, shards=2) if "--ray" in sys.argv else SERIAL
+    train(variant(name, dataset), topology, CADENCE, run=run, resume="--resume" in sys.argv)

@@ -13,7 +13,7 @@ from cluster import checkpoint
 from cluster.errors import RunError
 from cluster.train import train
 from tests.cluster.long_run import CADENCE, variant
-from tests.cluster.processes import records, wait_until
+from tests.cluster.processes import actor_processes, records, wait_until
 from tests.cluster.runs import QUIET, SERIAL, assert_same_parameters, recipe, run_once
 
 PROGRAM = Path(__file__).with_name("long_run.py")
@@ -44,6 +44,20 @@ def test_killed_and_resumed_ends_the_same(dataset: Path, tmp_path: Path, name: s
     run_once(whole, variant(name, dataset), SERIAL, CADENCE)
     assert_same_parameters(killed, whole)
     assert steps_logged(killed) == steps_logged(whole)
+
+
+@pytest.mark.slow
+def test_a_killed_driver_takes_nothing_with_it(dataset: Path, tmp_path: Path) -> None:
+    """Its actors end with it; resumed, serially this time, the run ends as one never killed."""
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start(dataset, killed, "pipelined", "--ray")
+    wait_until(lambda: records(killed) >= 40 or process.poll() is not None, "metrics")
+    process.kill()
+    assert process.wait() == -9
+    wait_until(lambda: not actor_processes("Learner"), "the actors to end")
+    assert start(dataset, killed, "pipelined", "--resume").wait(timeout=120) == 0
+    run_once(whole, variant("pipelined", dataset), SERIAL, CADENCE)
+    assert_same_parameters(killed, whole)
 
 
 def steps_logged(run: Path) -> list[tuple[str, int]]:

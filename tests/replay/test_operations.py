@@ -1,8 +1,7 @@
 """Datasets made of datasets: what they share with their parents, and what is their own."""
 
-from dataclasses import replace
-
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
