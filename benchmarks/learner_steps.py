@@ -1,7 +1,7 @@
 """Gradient steps per second on a CPU, beside a hand-written loop and d3rlpy.
 
 Claim: a compiled step of IQL is at least twice as fast as d3rlpy's, and at most a tenth slower than the fastest
-loop written by hand for nothing else (`_plain.py`: twin Qs as two networks or as one batched product, eager or compiled).
+loop written by hand (`_plain.py`: twin Qs as two networks or as one batched product, eager or compiled).
 
 All take the same batches, sampled beforehand as NumPy arrays: 256 transitions of 11-d observations and 3-d actions; two
 hidden layers of 256, float32, one thread, in turns. A step is all of `update(batch)`: arrays to tensors, label, losses,

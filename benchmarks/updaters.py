@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import _common as bench
@@ -150,11 +149,13 @@ def growing(dataset: Dataset, options: Any) -> dict[int, list[float]]:
     """Steps per second by number of updaters, each label taking a fixed time. One crew, of which some are used."""
     most = max(options.updaters)
     spec = WaitingSpec("qtopt", SMALL, dataset.spaces, None, 0, delay=options.delay)
-    run = Run(dataset, spec, _recipe(dataset, 4 * most, options.batch, 1, most), most)
-    run.rate()
+    # Filling and emptying the pipeline takes D chunks each, of which nothing is measured.
+    steps = {number: options.waits * number + 3 * most for number in options.updaters}
+    run = Run(dataset, spec, _recipe(dataset, max(steps.values()), options.batch, 1, most), most)
+    run.rate(recipe=replace(run.recipe, steps=4 * most))  # nothing is measured of the first steps
     contestants: dict[str, Callable[[], float]] = {
         str(number): lambda number=number: run.rate(  # type: ignore[misc]
-            number, recipe=replace(run.recipe, steps=options.waits * number)
+            number, recipe=replace(run.recipe, steps=steps[number])
         )
         for number in options.updaters
     }
@@ -193,7 +194,10 @@ class Run:
         self.labelled_by: list[int] = []
 
     def rate(self, updaters: int | None = None, *, recipe: Recipe | None = None) -> float:
-        """Steps per second with the first so many updaters (all, if None), while the pipeline is full."""
+        """Steps per second with the first so many updaters (all, if None), while the pipeline is full.
+
+        `recipe` may have fewer steps than the crew was made for, not more.
+        """
         recipe = recipe or self.recipe
         crew = copy.copy(self._crew)
         crew.updaters = crew.updaters[:updaters]

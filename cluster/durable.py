@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from replay.shard import sync
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file by one that holds `text`, atomically and durably."""
@@ -22,15 +24,6 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, record: Any) -> None:
     write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
-
-
-def sync(path: Path) -> None:
-    """Make a written file durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 sync_folder = sync

@@ -96,7 +96,7 @@ def solution(log: Batch[Floats], summary: Callable[[Floats], float], *, outcomes
 
     With `max` it is the best that the log's own actions allow.
     """
-    state, after = log.observation[::outcomes].argmax(1), log.next_observation.argmax(1)  # type: ignore
+    state, after = log.observation[::outcomes].argmax(1), log.next_observation.argmax(1)
     value = np.zeros(STATES + 1)
     for _ in range(500):  # .9^500 is nothing
         q = (log.weight * (log.reward + log.discount * value[after])).reshape(-1, outcomes).sum(1)
