@@ -15,6 +15,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ import numpy as np
 
 CLAIM = 3.0
 BLOCK = 50_000
+REFUSED = ("MemoryError", "Cannot allocate memory", "can't allocate memory")
+"""How NumPy, the kernel and PyTorch say so."""
 QUIVER = "import sys; from cluster.cli import main; sys.exit(main())"
 IDLE = """
 import numpy as np, cluster.train, learners
@@ -60,7 +63,7 @@ def main() -> int:
             "quiver ingest": limited(["-c", QUIVER, "ingest", f"hdf5:{log}", "--out", dataset], limit),
             "quiver train --serial": limited(["-c", QUIVER, *train], limit),
         }
-        size = sum(file.stat().st_size for file in (dataset / "shards").glob("*")) if dataset.exists() else 0
+        size = sum(file.stat().st_size for file in (dataset / "shards").glob("*.arrow")) if dataset.exists() else 0
         print(
             f"limit {limit / 1e6:,.0f} MB, log {log.stat().st_size / 1e6:,.0f} MB, dataset {size / 1e6:,.0f} MB: "
             f"{size / limit:.2f} times the limit"
@@ -142,23 +145,24 @@ def limited(arguments: list[Any], limit: int | None) -> Result:
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        env={**os.environ, **threads},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=restrict,
-    )
     most = {"RssAnon": 0, "VmData": 0}
-    while process.poll() is None:
-        for name, value in _status(process.pid).items():
-            most[name] = max(most[name], value)
-        time.sleep(0.01)
-    said = process.stderr.read() if process.stderr else ""
+    began = time.monotonic()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            env={**os.environ, **threads},
+            stdout=subprocess.DEVNULL,
+            stderr=output,
+            preexec_fn=restrict,
+        )
+        while process.poll() is None:
+            for name, value in _status(process.pid).items():
+                most[name] = max(most[name], value)
+            time.sleep(0.01)
+        output.seek(0)
+        said = output.read()
     outcome = "done" if process.returncode == 0 else "failed"
-    if process.returncode != 0 and ("MemoryError" in said or "Cannot allocate memory" in said or "can't allocate memory" in said):
+    if outcome == "failed" and any(words in said for words in REFUSED):
         outcome = "out of memory"
     return Result(
         outcome,
