@@ -195,7 +195,10 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     """Columns under their heads; all but the first to the right."""
     widths = [max(len(str(line[column])) for line in [head, *lines]) for column in range(len(head))]
     for number, line in enumerate([head, *lines]):
-        cells = [str(cell).rjust(width) if i else str(cell).ljust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))]
+        cells = [
+            str(cell).rjust(width) if i else str(cell).ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
         print("  ".join(cells).rstrip(), flush=True)
         if number == 0:
             print("  ".join("-" * width for width in widths), flush=True)

@@ -6,8 +6,8 @@ the map does not depend on the number of rows.
 The large dataset is made through the manifest from sparse files: real Arrow files of zeros, whose holes take no disk
 but, once read, as much memory as any other page, each shard its own. Both are mapped and populated in one process
 and sampled in turns, every batch from fresh indices. Memory is measured in a process of its own for each dataset: what
-is anonymous (the process's own) before opening and after sampling. What it holds per episode is shown by a third dataset:
-as many rows in as many episodes as the small one has.
+is anonymous (the process's own) before opening and after sampling. Episodes take some, rows must not: a third
+dataset has as many rows as the large one, in as many episodes as the small one.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def main() -> int:
         ratio = bench.median([b / a for a, b in zip(centre["small"], centre["large"], strict=True)])
         ratios.append(ratio)
         for name in samplers:
-            lines.append([f"{batch:,} of {names[name]}", f"{bench.median(centre[name]) * 1e6:,.0f}", f"{worst[name] * 1e6:,.0f}"])
+            lines.append(
+                [f"{batch:,} of {names[name]}", f"{bench.median(centre[name]) * 1e6:,.0f}", f"{worst[name] * 1e6:,.0f}"]
+            )
             lines[-1].append(f"{ratio:.2f}" if name == "large" else "")
         figures["latency"][str(batch)] = {
             "median_seconds": {name: bench.summary(values) for name, values in centre.items()},
@@ -103,7 +105,7 @@ def main() -> int:
         ],
     )
     if resident < 0.99:
-        print(f"only {resident:.0%} of the maps stayed resident: the machine is short of memory, the latencies are the disk's")
+        print(f"only {resident:.0%} of the maps stayed resident: short of memory, these latencies are the disk's")
     difference = (memory["same"]["growth"] - memory["small"]["growth"]) / 1e6
     figures["memory_difference_mb"] = difference
     claim = (
@@ -130,8 +132,8 @@ def _options() -> Any:
 
 
 def zeros(path: Path, rows: int, *, episode: int, like: Dataset | None = None, episodes: int = 0) -> Dataset:
-    """A dataset of about `rows` transitions, all zero, in episodes of `episode` steps; or, over the shard files of `like`,
-    in about `episodes` episodes as long as fit."""
+    """A dataset of about `rows` transitions, all zero, in episodes of `episode` steps; or, over the shard files of
+    `like`, in about `episodes` episodes as long as fit."""
     if path.exists():
         return replay.open(path)
     (path / "shards").mkdir(parents=True)
@@ -163,7 +165,10 @@ def zeros(path: Path, rows: int, *, episode: int, like: Dataset | None = None, e
         **{name: np.full(total, text, object) for name, text in (("task", ""), ("source", ""), ("split", "train"))},
     }
     statistics = {
-        column.name: {"count": total * episode, **{key: np.zeros(column.shape) for key in ("mean", "std", "min", "max")}}
+        column.name: {
+            "count": total * episode,
+            **{key: np.zeros(column.shape) for key in ("mean", "std", "min", "max")},
+        }
         for column in columns
     }
     statistics["return"] = {"count": total, "mean": 0.0, "std": 0.0, "min": 0.0, "max": 0.0}
@@ -218,11 +223,19 @@ def memory_of(path: Path) -> dict[str, int]:
     mapped = sampler.store.populate()
     sampler.latencies(4096, 50)
     after = _status("Anonymous")
-    return {"rows": dataset.num_transitions, "mapped": mapped, "before": before, "after": after, "growth": after - before}
+    return {
+        "rows": dataset.num_transitions,
+        "mapped": mapped,
+        "before": before,
+        "after": after,
+        "growth": after - before,
+    }
 
 
 def _measured_apart(path: Path) -> dict[str, int]:
-    done = subprocess.run([sys.executable, __file__, "--memory-of", str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, __file__, "--memory-of", str(path)], capture_output=True, text=True, check=True
+    )
     found: dict[str, int] = json.loads(done.stdout)
     return found
 

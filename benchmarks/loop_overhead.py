@@ -1,10 +1,10 @@
 """What the run loop costs around the learner.
 
-Claim: feeding, metrics and publishing take less than a tenth of the step. IQL, 256 transitions of 17-d observations and
-6-d actions, two hidden layers of 256, one thread: gradient steps per second of a bare `update(batch)` on batches sampled
-beforehand, and of a whole run (`cluster.train`, fused, serial: sampling, logged and validated as often as usual, weights
-published after each chunk, a checkpoint at the end), in turns. Times are the run's own, from its first request to its
-last checkpoint. The same over Ray with two shard actors is shown beside it; nothing is promised of that.
+Claim: feeding, metrics and publishing take less than a tenth of the step. IQL, 256 transitions of 17-d observations
+and 6-d actions, two hidden layers of 256, one thread: gradient steps per second of a bare `update(batch)` on batches
+sampled beforehand, and of a whole run (`cluster.train`, fused, serial: sampling, logged and validated as often as
+usual, weights published after each chunk, a checkpoint at the end), in turns. Times are the run's own, from its first
+request to its last checkpoint. The same over Ray with two shard actors is shown beside it; of that nothing is promised.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ def limited(arguments: list[Any], limit: int | None) -> Result:
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     most = {"RssAnon": 0, "VmData": 0}
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as output:

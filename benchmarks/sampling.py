@@ -50,7 +50,9 @@ def main() -> int:
             # Of each round on its own, so that a slow minute is slow for both.
             ratio = bench.median([a / b for a, b in zip(rounds["Quiver"], rounds[best], strict=True)])
             ratios.append(ratio)
-            lines.append([f"{batch:,}", *(bench.millions(bench.median(rounds[name])) for name in contestants), f"{ratio:.1f}"])
+            lines.append(
+                [f"{batch:,}", *(bench.millions(bench.median(rounds[name])) for name in contestants), f"{ratio:.1f}"]
+            )
             figures[str(batch)] = {name: bench.summary(values) for name, values in rounds.items()} | {"ratio": ratio}
     print(f"transitions sampled per second, {options.rows:,} stored; median of {options.rounds} rounds")
     bench.table(["batch", "Quiver", *buffers, "ratio"], lines)
@@ -72,7 +74,10 @@ def _options() -> Any:
 def source(rows: int) -> dict[str, np.ndarray]:
     """The logs as flat arrays (N, ...), transition by transition: what both are given."""
     parts = list(bench.episodes(rows))
-    arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("action", "reward", "terminated", "truncated")}
+    arrays = {
+        name: np.concatenate([getattr(p, name) for p in parts])
+        for name in ("action", "reward", "terminated", "truncated")
+    }
     arrays["observation"] = np.concatenate([part.observation[:-1] for part in parts])
     arrays["next_observation"] = np.concatenate([part.observation[1:] for part in parts])
     return arrays
