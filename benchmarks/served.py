@@ -119,12 +119,12 @@ class Served:
         names = [*(f"replay_shard-{number}" for number in range(shards)), "learner-0"]
         self._backend = RayBackend(topology, [Place(name, Role(num_cpus=0.5)) for name in names], threads=1)
         spec = AlgorithmSpec("bc", {}, dataset.spaces, None, 0)
-        self._crew = Crew(self._backend, spec, recipe, topology, self._view, None)
+        self._crew = Crew(self._backend, spec, recipe, topology, self._view, REQUEST, None)
         self._sequence = itertools.count()
 
     def _ask(self, sequence: int, count: int, shards: int | None = None) -> tuple[np.ndarray | None, list[Any]]:
         rows = draw(self._view, seed=0, sequence=sequence, count=count, shards_per_draw=shards)
-        return self._crew.gather(rows, REQUEST, (0, sequence))
+        return self._crew.gather(rows)
 
     def _receive(self, asked: tuple[np.ndarray | None, list[Any]]) -> Batch[np.ndarray]:
         import ray

@@ -187,10 +187,10 @@ class Run:
     ) -> None:
         self.recipe = recipe
         self._view = dataset.view()
-        self._request = spec.create("cpu").requires
+        request = spec.create("cpu").requires
         topology = Topology(serial=serial, bellman_updaters=Role(count=updaters))
         self._backend = SerialBackend() if serial else _ray_backend(topology, updaters)
-        self._crew = Crew(self._backend, spec, recipe, topology, self._view, None)
+        self._crew = Crew(self._backend, spec, recipe, topology, self._view, request, None)
         self.labelled_by: list[int] = []
 
     def rate(self, updaters: int | None = None, *, recipe: Recipe | None = None) -> float:
@@ -209,7 +209,7 @@ class Run:
             checkpointed=lambda *_: None,
         )
         cadence = Cadence(validate_every=0, checkpoint_every=0)
-        loop = Loop(crew, self._view, self._request, recipe, cadence, listeners, late_chunk_seconds=30.0)
+        loop = Loop(crew, self._view, recipe, cadence, listeners, late_chunk_seconds=30.0)
         loop.run(None)
         self.labelled_by = loop.labelled_by
         return _steady(seen, 0 if recipe.fused else recipe.depth)

@@ -12,6 +12,7 @@ import learners
 from cluster import process
 from cluster.build import AlgorithmSpec
 from cluster.routing import assemble
+from cluster.wire import Packed
 from learners.algorithm import Algorithm, Weights
 from replay.batch import Batch
 
@@ -41,13 +42,13 @@ class BellmanUpdater:
         seed: int,
         draws: range,
         order: NDArray[np.int64] | None,
-        *parts: Batch[Any],
+        *parts: Packed,
     ) -> LabelledChunk:
         """One call of `targets` for each draw, on exactly its rows: what the fused run would compute, bit for bit."""
         if version != self._version:
             self._algorithm.load_target_weights(weights)
             self._version = version
-        batch = assemble(list(parts), order)
+        batch = assemble(parts, order)
         return LabelledChunk(batch, label(self._algorithm, batch, seed, draws))
 
     def fingerprint(self) -> dict[str, str]:

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from cluster import durable
 from cluster.errors import RunError
+from replay.shard import sync
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -48,7 +49,7 @@ def save(folder: Path, saved: Checkpoint) -> Path:
         for name, arrays in (("learner", saved.learner), ("pipeline", saved.pipeline)):
             path = temporary / f"{name}.safetensors"
             save_file({key: np.asarray(array, order="C") for key, array in arrays.items()}, path)
-            durable.sync(path)
+            sync(path)
         record = {
             "format": 1,
             "step": saved.step,
@@ -63,7 +64,7 @@ def save(folder: Path, saved: Checkpoint) -> Path:
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise RunError(f"{final}: could not be written ({error}). Make room, then continue with --resume.") from error
-    durable.sync_folder(folder)
+    sync(folder)
     durable.write_text(folder / "LATEST", final.name + "\n")
     return final
 

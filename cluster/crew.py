@@ -17,6 +17,7 @@ from cluster.evaluator import EvaluationSpec, Evaluator
 from cluster.learner_group import LearnerGroup
 from cluster.options import Recipe, Topology
 from cluster.replay_shard import ReplayShard
+from cluster.wire import pack_rows
 from replay.batch import Request
 from replay.view import Rows, View
 
@@ -31,6 +32,7 @@ class Crew:
         recipe: Recipe,
         topology: Topology,
         view: View,
+        request: Request,
         evaluation: EvaluationSpec | None,
     ) -> None:
         self.backend = backend
@@ -47,6 +49,7 @@ class Crew:
                 topology.replay_shards,
                 outline,
                 held,
+                request,
                 topology.stage,
                 restartable=True,
             )
@@ -82,12 +85,10 @@ class Crew:
         view = self._view if self._recipe.priority_exponent > 0 else None
         return LearnerGroup(self.backend, self._spec, self._recipe, self._topology.learners, view)
 
-    def gather(
-        self, rows: Rows, request: Request, key: tuple[int, int]
-    ) -> tuple[NDArray[np.int64] | None, list[Reference]]:
+    def gather(self, rows: Rows) -> tuple[NDArray[np.int64] | None, list[Reference]]:
         """References to the rows' parts, one for each actor that holds some, and the order they go together in."""
         route = routing.route(rows, self._owner)
-        parts = [self.backend.call(self.shards[actor], "gather", part, request, key) for actor, part in route.parts]
+        parts = [self.backend.call(self.shards[actor], "gather", pack_rows(part)) for actor, part in route.parts]
         return route.order, parts
 
 

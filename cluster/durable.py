@@ -19,15 +19,11 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    sync_folder(path.parent)
+    sync(path.parent)  # makes the renaming durable
 
 
 def write_json(path: Path, record: Any) -> None:
     write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
-
-
-sync_folder = sync
-"""The same call makes a folder's entries (renames) durable."""
 
 
 def fresh_folder(path: Path) -> Path:

@@ -20,7 +20,6 @@ from cluster.checkpoint import Checkpoint
 from cluster.crew import Crew, concatenate_rows
 from cluster.options import Cadence, Recipe
 from cluster.schedule import Schedule
-from replay.batch import Request
 from replay.draw import draw
 from replay.view import Rows, View
 
@@ -67,7 +66,6 @@ class Loop:
         self,
         crew: Crew,
         view: View,
-        request: Request,
         recipe: Recipe,
         cadence: Cadence,
         listeners: Listeners,
@@ -75,7 +73,7 @@ class Loop:
         late_chunk_seconds: float,
     ) -> None:
         self._crew, self._backend = crew, crew.backend
-        self._view, self._request = view, request
+        self._view = view
         self._recipe, self._cadence, self._listeners = recipe, cadence, listeners
         self._schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
         self._prioritised = recipe.priority_exponent > 0
@@ -135,8 +133,7 @@ class Loop:
     def _ask(self, chunk: int, drawn: list[Rows] | None = None) -> None:
         """Start on a chunk: its rows, and its labels from the version that the schedule names."""
         rows = self._draw(chunk) if drawn is None else drawn
-        draws = self._schedule.draws_of(chunk)
-        order, parts = self._crew.gather(concatenate_rows(rows), self._request, (self._recipe.seed, draws.start))
+        order, parts = self._crew.gather(concatenate_rows(rows))
         self._asked[chunk] = Asked(rows if self._prioritised else [], order, parts)
         if not self._recipe.fused:
             self._ask_label(chunk, self._freest(()))

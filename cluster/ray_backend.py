@@ -76,7 +76,9 @@ class RayBackend:
         return actor
 
     def call(self, actor: Any, method: str, *args: Any, returns: int = 1) -> Any:
-        return getattr(actor, method).options(num_returns=returns).remote(*args)
+        function = getattr(actor, method)
+        # Options cost as much as a small call itself.
+        return function.remote(*args) if returns == 1 else function.options(num_returns=returns).remote(*args)
 
     def get(self, reference: Any) -> Any:
         try:

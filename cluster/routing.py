@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cluster.wire import Packed, unpack
 from replay.batch import Batch, concatenate
 from replay.view import Rows
 
@@ -44,19 +46,23 @@ def route(rows: Rows, owner: NDArray[np.int64]) -> Route:
     actor = owner[rows.shard]
     if actor.size and (actor == actor[0]).all():
         return Route([(int(actor[0]), rows)], None)
-    order = np.argsort(actor, kind="stable")
-    boundaries = np.searchsorted(actor[order], np.arange(actor.max() + 2))
+    # A single draw walks the shards forward, and each actor holds consecutive ones: nothing moves then.
+    sorted_already = bool((actor[1:] >= actor[:-1]).all())
+    order = None if sorted_already else np.argsort(actor, kind="stable")
+    boundaries = np.searchsorted(actor if order is None else actor[order], np.arange(actor.max() + 2))
     parts = [
-        (number, rows.take(order[start:stop]))
-        for number, (start, stop) in enumerate(pairwise(boundaries))
+        (number, rows.take(slice(start, stop) if order is None else order[start:stop]))
+        for number, (start, stop) in enumerate(pairwise(boundaries.tolist()))
         if stop > start
     ]
+    if order is None:
+        return Route(parts, None)
     inverse = np.empty_like(order)
     inverse[order] = np.arange(len(order))
     return Route(parts, inverse)
 
 
-def assemble(parts: list[Batch[Any]], order: NDArray[np.int64] | None) -> Batch[Any]:
-    """The answers of the actors in the drawn order."""
-    batch = concatenate(parts)
+def assemble(parts: Sequence[Packed], order: NDArray[np.int64] | None) -> Batch[Any]:
+    """The answers of the actors as one batch, in the drawn order."""
+    batch = concatenate([unpack(part) for part in parts])
     return batch if order is None else batch.take(order)

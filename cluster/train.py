@@ -26,7 +26,6 @@ from cluster.run_folder import MetricsWriter, RunFolder, plain, spaces_to_json
 from cluster.schedule import Schedule
 from cluster.serial_backend import SerialBackend
 from envs import EnvSpec
-from replay.batch import Request
 from replay.draw import PROBE, VALIDATION, draw
 from replay.errors import DataError
 from replay.view import View
@@ -104,10 +103,10 @@ def train(
     folder.begin(config, again=resume)
     backend = make_backend(recipe, topology, view, evaluation is not None)
     try:
-        crew = Crew(backend, spec, recipe, topology, view, evaluation)
+        crew = Crew(backend, spec, recipe, topology, view, algorithm.requires, evaluation)
         check_fingerprints(backend, crew, allow_mixed=topology.allow_mixed)
         validation = validation_view(datasets, recipe)
-        return _supervise(crew, view, validation, algorithm.requires, recipe, topology, cadence, folder, start, console)
+        return _supervise(crew, view, validation, recipe, topology, cadence, folder, start, console)
     finally:
         backend.stop()
 
@@ -116,7 +115,6 @@ def _supervise(
     crew: Crew,
     view: View,
     validation: View | None,
-    request: Request,
     recipe: Recipe,
     topology: Topology,
     cadence: Cadence,
@@ -141,9 +139,9 @@ def _supervise(
         )
         with reporter:
             listeners = _listeners(reporter, folder, cadence, history)
-            loop = Loop(crew, view, request, recipe, cadence, listeners, late_chunk_seconds=topology.late_chunk_seconds)
+            loop = Loop(crew, view, recipe, cadence, listeners, late_chunk_seconds=topology.late_chunk_seconds)
             try:
-                _hold_diagnostics(crew, view, validation, request, recipe)
+                _hold_diagnostics(crew, view, validation, recipe)
                 loop.run(start)
             except LearnerDiedError as error:
                 history["learner_restarts"] += 1
@@ -195,7 +193,7 @@ def _listeners(reporter: Reporter, folder: RunFolder, cadence: Cadence, history:
     return Listeners(reporter.trained, reporter.diagnosed, evaluated, checkpointed)
 
 
-def _hold_diagnostics(crew: Crew, view: View, validation: View | None, request: Request, recipe: Recipe) -> None:
+def _hold_diagnostics(crew: Crew, view: View, validation: View | None, recipe: Recipe) -> None:
     """Give the learner fixed batches: a probe of the training data, and of the validation split where there is one."""
     for name, source, stream in (("probe", view, PROBE), ("validation", validation, VALIDATION)):
         if source is None:
@@ -206,7 +204,7 @@ def _hold_diagnostics(crew: Crew, view: View, validation: View | None, request: 
                 for number in range(DIAGNOSTIC_BATCHES)
             ]
         )
-        order, parts = crew.gather(rows, request, (recipe.seed, 0))
+        order, parts = crew.gather(rows)
         crew.learners.tell("hold", name, recipe.batch_size, order, *parts)
 
 

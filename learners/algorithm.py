@@ -68,7 +68,7 @@ class Algorithm(Protocol):
     def load_policy_weights(self, weights: Weights) -> None: ...
 
     def distribute(self, rank: int, world: int, reduce: Callable[[torch.Tensor], None]) -> None:
-        """Become one of `world` learners: `update` gets the rank-th slice of each batch, `reduce` averages gradients."""
+        """Become one of `world` learners: `update` takes its slice of each batch, `reduce` averages gradients."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Everything a bit-exact resume needs, by name."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from cluster.routing import assemble, assign, route
+from cluster.wire import pack
 from replay.batch import Batch
 from replay.view import Rows
 
@@ -32,7 +33,7 @@ def test_rows_come_back_in_the_drawn_order() -> None:
     drawn = rows([2, 0, 1, 0, 2])
     split = route(drawn, owner=np.array([0, 1, 1]))
     assert [(actor, part.row.tolist()) for actor, part in split.parts] == [(0, [10, 30]), (1, [0, 20, 40])]
-    batch = assemble([as_batch(part) for _, part in split.parts], split.order)
+    batch = assemble([pack(as_batch(part)) for _, part in split.parts], split.order)
     assert batch.index.tolist() == [0, 1, 2, 3, 4]
     assert batch.reward.tolist() == [0.0, 10.0, 20.0, 30.0, 40.0]
 
