@@ -59,17 +59,28 @@ class EnsembleMLP(nn.Module):
 
     def forward(self, x: Tensor, *, frozen: bool = False) -> Tensor:
         """`frozen` stops gradients at the parameters but not at `x`: what a policy loss needs of its critic."""
-        if x.dim() == 2:
-            x = x.expand(self.members, *x.shape)
-        last = len(self.weights) - 1
-        for layer in range(last + 1):
-            weight, bias = self.weights[layer], self.biases[layer]
-            x = torch.baddbmm(bias.detach() if frozen else bias, x, weight.detach() if frozen else weight)
-            if layer < last:
+        groups = [
+            [parameter.detach() if frozen else parameter for parameter in group]
+            for group in (self.weights, self.biases, self.gains, self.shifts)
+        ]
+        x = x.expand(self.members, *x.shape[-2:])
+        if x.is_cuda:
+            return self._run(x, *groups)
+        # On a CPU one member after the other: the activations of one stay in its cache, those of all do not.
+        apart = [[parameter.unbind(0) for parameter in group] for group in groups]
+        members = range(self.members)
+        return torch.stack([self._run(x[m], *([parts[m] for parts in group] for group in apart)) for m in members])
+
+    def _run(
+        self, x: Tensor, weights: list[Tensor], biases: list[Tensor], gains: list[Tensor], shifts: list[Tensor]
+    ) -> Tensor:
+        """All members at once, or one: the same operations with or without a leading dimension."""
+        product = torch.baddbmm if x.dim() == 3 else torch.addmm
+        for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            x = product(bias, x, weight)
+            if layer < len(weights) - 1:
                 if self.layer_norm:
-                    gain, shift = self.gains[layer], self.shifts[layer]
-                    x = F.layer_norm(x, x.shape[-1:])
-                    x = torch.addcmul(shift.detach() if frozen else shift, x, gain.detach() if frozen else gain)
+                    x = torch.addcmul(shifts[layer], F.layer_norm(x, x.shape[-1:]), gains[layer])
                 x = torch.relu_(x)
         return x
 
