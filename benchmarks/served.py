@@ -151,7 +151,7 @@ class Served:
         sequence = next(self._sequence)
         received = self._receive(self._ask(sequence, count))
         expected = self._dataset.sample(seed=0, sequence=sequence, count=count, request=REQUEST)
-        for name in ("index", "observation", "action", "reward", "discount", "next_observation", "terminated"):
+        for name in ("observation", "action", "reward", "discount", "next_observation", "terminated"):
             np.testing.assert_array_equal(getattr(received, name), getattr(expected, name), err_msg=name)
 
     def rows_served(self) -> list[int]:

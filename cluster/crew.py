@@ -37,6 +37,7 @@ class Crew:
     ) -> None:
         self.backend = backend
         self._spec, self._recipe, self._topology, self._view = spec, recipe, topology, view
+        self._request = request
         holdings = routing.assign(transitions_by_shard(view), topology.replay_shards.count)
         self._owner = np.zeros(len(view.files), np.int64)
         for actor, held in enumerate(holdings):
@@ -88,7 +89,10 @@ class Crew:
     def gather(self, rows: Rows) -> tuple[NDArray[np.int64] | None, list[Reference]]:
         """References to the rows' parts, one for each actor that holds some, and the order they go together in."""
         route = routing.route(rows, self._owner)
-        parts = [self.backend.call(self.shards[actor], "gather", pack_rows(part)) for actor, part in route.parts]
+        parts = [
+            self.backend.call(self.shards[actor], "gather", pack_rows(part, self._request))
+            for actor, part in route.parts
+        ]
         return route.order, parts
 
 

@@ -91,6 +91,8 @@ class RayBackend:
                 raise cause from None
             raise
         except RayActorError as error:
+            if error.actor_init_failed:
+                raise RunError(f"an actor could not start: {str(error).strip().splitlines()[-1]}") from error
             # Every other role restarts by itself, without end.
             raise LearnerDiedError(_first_line(error)) from error
 

@@ -21,7 +21,7 @@ class ReplayShard:
         self._request = request
         self._store = Store(view, shards=shards, stage=None if stage is None else Path(stage))
 
-    def gather(self, rows: NDArray[np.int64]) -> Packed:
+    def gather(self, rows: NDArray[np.int32]) -> Packed:
         """What the run's request asks of these rows, both ways as `wire` packs them."""
         return pack(self._store.gather(unpack_rows(rows), self._request, (0, 0)))
 

@@ -229,7 +229,7 @@ def _roles(summary: Record) -> list[str]:
         if summary.get(key):
             rows = [[entry["name"], f"{entry[unit]:,}"] for entry in summary[key]]
             parts.append(_table((role, name), rows, numeric=(1,)))
-    return [*parts, f"<p>The learner was restarted {summary.get('learner_restarts', 0)} times.</p>"]
+    return [*parts, f"<p>Restarts of the learner: {summary.get('learner_restarts', 0)}.</p>"]
 
 
 def _configuration(config: Record) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.batch import Batch
+from replay.batch import Batch, Request
 from replay.view import Rows
 
 Packed = tuple[tuple[tuple[str, str | None, str, tuple[int, ...]], ...], NDArray[np.uint8]]
@@ -57,18 +57,35 @@ def unpack(message: Packed) -> Batch[NDArray[Any]]:
     return Batch(**found)
 
 
-def pack_rows(rows: Rows) -> NDArray[np.int64]:
-    """(4, B), or (5, B) with the bits of the importance weights."""
-    parts = [rows.index, rows.shard, rows.row, rows.remaining]
-    if rows.weight is not None:
-        parts.append(rows.weight.astype(np.float64).view(np.int64))
-    return np.stack(parts)
+def pack_rows(rows: Rows, request: Request) -> NDArray[np.int32]:
+    """Shard and row, (2, B); where the request looks beyond one step also what remains, (3, B); where sampling is
+    prioritised also the index, in two words, and the bits of the weight, (6, B).
+
+    Arguments of up to 100 kB travel in Ray's message, larger ones through its object store, which takes longer.
+    """
+    parts = [rows.shard, rows.row]
+    if rows.weight is not None or looks_ahead(request):
+        parts.append(rows.remaining)
+    packed = np.stack(parts).astype(np.int32)
+    if rows.weight is None:
+        return packed
+    index = rows.index.astype(np.int64).view(np.int32).reshape(-1, 2).T
+    return np.concatenate([packed, index, rows.weight.astype(np.float32).view(np.int32)[None]])
 
 
-def unpack_rows(packed: NDArray[np.int64]) -> Rows:
-    """The inverse of `pack_rows`."""
-    weight = packed[4].view(np.float64).astype(np.float32) if len(packed) == 5 else None
-    return Rows(packed[0], packed[1], packed[2], packed[3], weight)
+def unpack_rows(packed: NDArray[np.int32]) -> Rows:
+    """The inverse of `pack_rows`; the index is −1 where it was not sent, and one step remains."""
+    shard, row = packed[0].astype(np.int64), packed[1].astype(np.int64)
+    remaining = packed[2].astype(np.int64) if len(packed) > 2 else np.ones_like(row)
+    if len(packed) <= 3:
+        return Rows(np.full_like(row, -1), shard, row, remaining)
+    index = np.ascontiguousarray(packed[3:5].T).view(np.int64)[:, 0]
+    return Rows(index, shard, row, remaining, np.ascontiguousarray(packed[5]).view(np.float32))
+
+
+def looks_ahead(request: Request) -> bool:
+    """Whether gathering must know how far the episode goes on."""
+    return request.kind != "transitions" or request.n_step > 1 or bool(request.columns)
 
 
 def _padded(size: int) -> int:

@@ -5,8 +5,10 @@ set -euo pipefail
 
 demo=${1:-runs/demo}
 steps=${STEPS:-8000}
-task=(--env PointMaze_UMaze-v3 --reset-options '{"reset_cell": [1, 1], "goal_cell": [3, 1]}' --observation-key observation)
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# The task: from a random place to the far end, within 150 steps. The policy sees where it is and how fast, no goal.
+task=(--env PointMaze_UMaze-v3 --env-kwargs '{"max_episode_steps": 150}' --reset-options '{"goal_cell": [3, 1]}'
+    --observation-key observation)
+here=$(dirname "${BASH_SOURCE[0]}")
 export PYTHONWARNINGS=ignore
 
 if [ $# -eq 0 ]; then
@@ -20,7 +22,7 @@ mkdir -p "$demo"
 show() {
     printf '\n\033[1m%s\033[0m\n' "$1"
     shift
-    printf '$ %s\n' "$(printf '%q ' "$@")"
+    echo "\$ ${*@Q}" | sed -E "s/'([A-Za-z0-9_.:\/=-]+)'/\1/g"
     "$@"
 }
 
@@ -38,7 +40,7 @@ show "3. Behaviour cloning, the control: it does what the logs do, which is to g
 
 show "4. Implicit Q-learning on a local Ray cluster: two replay shards, a Bellman updater, a learner." \
     quiver train --dataset "$demo/far-end" --algo iql --run "$demo/iql" --steps "$steps" --expectile 0.9 \
-    --temperature 10 --shards 2 --updaters 1 --eval-every $((steps / 4)) "${task[@]}"
+    --temperature 100 --shards 2 --updaters 1 --eval-every $((steps / 4)) "${task[@]}"
 
 
 printf '\n\033[1m%s\033[0m\n' "5. Both policies, on starts that neither was scored on before."

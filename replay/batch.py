@@ -65,7 +65,8 @@ class Batch(Generic[Array]):
     truncated: Array
     """uint8 (B,): 1 where it stops early but bootstraps."""
     index: Array
-    """int64 (B,): the position in the view of each transition (or of the first step of each window)."""
+    """int64 (B,): the position in the view of each transition (or of the first step of each window); −1 where
+    shard actors were not told, since only prioritised sampling needs it."""
     mask: Array | None = None
     """uint8 (B, T): 1 for real steps, 0 for padding (windows and episodes only)."""
     weight: Array | None = None

@@ -348,7 +348,7 @@ def as_it_was(run_folder: Path) -> Train:
     config = RunFolder(run_folder).read_config()
     recipe = recipe_from_json(config["recipe"], str(run_folder / "config.json"))
     env = config["environment"] or {}
-    own = {f.name: getattr(recipe, f.name) for f in fields(Train) if f.name in {g.name for g in fields(Recipe)}}
+    names = {entry.name for entry in fields(Recipe)} & {entry.name for entry in fields(Train)} - {"knobs"}
     options = Train(
         dataset=tuple(path if weight is None else f"{path}={weight}" for path, weight in recipe.datasets),
         algo=recipe.algorithm,
@@ -359,7 +359,7 @@ def as_it_was(run_folder: Path) -> Train:
         observation_key=env.get("observation_key"),
         resume=True,
         knobs=learners.config_class(recipe.algorithm)(**recipe.knobs),
-        **own,
+        **{name: getattr(recipe, name) for name in names},
         **config["cadence"],
     )
     options = _with_topology(options, _recorded(config))
