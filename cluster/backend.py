@@ -36,6 +36,9 @@ class Backend(Protocol):
     def gauges(self, values: dict[str, float]) -> None:
         """Show numbers to whoever watches the cluster (Prometheus, through Ray)."""
 
+    def node_of(self, name: str) -> str:
+        """The machine that an actor of this name is (or will be) on."""
+
     def nodes(self) -> int:
         """How many machines the actors are on."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -38,24 +39,28 @@ class Crew:
         self.backend = backend
         self._spec, self._recipe, self._topology, self._view = spec, recipe, topology, view
         self._request = request
-        holdings = routing.assign(transitions_by_shard(view), topology.replay_shards.count)
+        names = [f"replay_shard-{number}" for number in range(shard_actor_count(view, topology))]
+        self._stations = routing.stations([backend.node_of(name) for name in names])
+        holdings = routing.assign(transitions_by_shard(view), [len(actors) for actors in self._stations])
         self._owner = np.zeros(len(view.files), np.int64)
-        for actor, held in enumerate(holdings):
-            self._owner[held] = actor
+        for station, held in enumerate(holdings):
+            self._owner[held] = station
+        held_by = {actor: held for actors, held in zip(self._stations, holdings, strict=True) for actor in actors}
         outline = _outline(view)
         self.shards: list[Actor] = [
             backend.start(
-                f"replay_shard-{number}",
+                name,
                 ReplayShard,
                 topology.replay_shards,
                 outline,
-                held,
+                held_by[number],
                 request,
                 topology.stage,
                 restartable=True,
             )
-            for number, held in enumerate(holdings)
+            for number, name in enumerate(names)
         ]
+        self._turns = [itertools.cycle(actors) for actors in self._stations]
         self.updaters: list[Actor] = [
             backend.start(
                 f"bellman_updater-{number}",
@@ -87,11 +92,11 @@ class Crew:
         return LearnerGroup(self.backend, self._spec, self._recipe, self._topology.learners, view)
 
     def gather(self, rows: Rows) -> tuple[NDArray[np.int64] | None, list[Reference]]:
-        """References to the rows' parts, one for each actor that holds some, and the order they go together in."""
+        """References to the rows' parts, one for each node that holds some, and the order they go together in."""
         route = routing.route(rows, self._owner)
         parts = [
-            self.backend.call(self.shards[actor], "gather", pack_rows(part, self._request))
-            for actor, part in route.parts
+            self.backend.call(self.shards[next(self._turns[station])], "gather", pack_rows(part, self._request))
+            for station, part in route.parts
         ]
         return route.order, parts
 
@@ -105,6 +110,11 @@ def _outline(view: View) -> View:
 def transitions_by_shard(view: View) -> NDArray[np.int64]:
     """How many selected transitions each shard of the view holds: (S,)."""
     return np.bincount(view.shard, weights=view.length, minlength=len(view.files)).astype(np.int64)
+
+
+def shard_actor_count(view: View, topology: Topology) -> int:
+    """No more than there are shards."""
+    return min(topology.replay_shards.count, len(view.files))
 
 
 def updater_count(recipe: Recipe, topology: Topology) -> int:

@@ -51,6 +51,8 @@ class RayBackend:
         self._environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         self._places = _fit(places)
         self._group = _reserve(self._places)
+        placed = placement_group_table(self._group)["bundles_to_node_id"]
+        self._nodes: list[str] = [placed[number] for number in range(len(self._places))]
         self._bundle = {place.name: number for number, place in enumerate(self._places)}
         self._actors: dict[str, Any] = {}
         self._gauges: dict[str, Gauge] = {}
@@ -112,8 +114,11 @@ class RayBackend:
                 self._gauges[name] = Gauge(f"quiver_{name}", description=f"Quiver run: {name.replace('_', ' ')}.")
             self._gauges[name].set(float(value))
 
+    def node_of(self, name: str) -> str:
+        return self._nodes[self._bundle[name]]
+
     def nodes(self) -> int:
-        return len(set(placement_group_table(self._group)["bundles_to_node_id"].values()))
+        return len(set(self._nodes))
 
     def end(self, actors: Sequence[Any]) -> None:
         for actor in actors:

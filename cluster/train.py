@@ -16,7 +16,7 @@ from cluster.backend import Backend, LearnerDiedError
 from cluster.build import AlgorithmSpec
 from cluster.checkpoint import Checkpoint
 from cluster.checks import check_environment, check_fingerprints, check_resume, describe_dataset
-from cluster.crew import Crew, concatenate_rows, transitions_by_shard, updater_count
+from cluster.crew import Crew, concatenate_rows, shard_actor_count, updater_count
 from cluster.errors import RunError
 from cluster.evaluator import EvaluationSpec
 from cluster.loop import Listeners, Loop
@@ -224,7 +224,7 @@ def make_backend(recipe: Recipe, topology: Topology, view: View, evaluates: bool
         return SerialBackend()
     from cluster.ray_backend import Place, RayBackend  # the only import of ray, so that --serial never needs it
 
-    shards = min(topology.replay_shards.count, len(transitions_by_shard(view)))
+    shards = shard_actor_count(view, topology)
     counts = [
         ("replay_shard", topology.replay_shards, shards),
         ("bellman_updater", topology.bellman_updaters, updater_count(recipe, topology)),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cluster.routing import assemble, assign, route
+from cluster.routing import assemble, assign, route, stations
 from cluster.wire import pack
 from replay.batch import Batch
 from replay.view import Rows
@@ -20,13 +20,22 @@ def as_batch(part: Rows) -> Batch:
 
 
 def test_shards_are_cut_where_the_transitions_are_even() -> None:
-    assert assign(np.array([10, 10, 10, 10]), 2) == [[0, 1], [2, 3]]
-    assert assign(np.array([30, 10, 10, 10]), 2) == [[0], [1, 2, 3]]
+    assert assign(np.array([10, 10, 10, 10]), [1, 1]) == [[0, 1], [2, 3]]
+    assert assign(np.array([30, 10, 10, 10]), [1, 1]) == [[0], [1, 2, 3]]
 
 
-def test_every_actor_holds_a_shard_while_there_are_enough() -> None:
-    assert assign(np.array([100, 1, 1]), 3) == [[0], [1], [2]]
-    assert assign(np.array([5, 5]), 3) == [[0], [1]]
+def test_a_node_with_more_actors_holds_more() -> None:
+    assert assign(np.array([10, 10, 10, 10]), [3, 1]) == [[0, 1, 2], [3]]
+    assert assign(np.array([10, 10, 10, 10]), [2]) == [[0, 1, 2, 3]]
+
+
+def test_the_actors_of_a_node_stand_together() -> None:
+    assert stations(["a", "b", "a"]) == [[0, 2], [1]]
+
+
+def test_every_node_holds_a_shard() -> None:
+    assert assign(np.array([100, 1, 1]), [1, 1, 1]) == [[0], [1], [2]]
+    assert assign(np.array([1, 1, 100]), [1, 1, 1]) == [[0], [1], [2]]
 
 
 def test_rows_come_back_in_the_drawn_order() -> None:
