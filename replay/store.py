@@ -84,7 +84,8 @@ class Store:
           observation, with zero action, reward, flags and discount.
         - episodes: the same, T being the most steps that any of the rows has left.
 
-        Arrays are contiguous copies. `return_to_go` among the columns is the discounted sum of rewards (after
+        Arrays are copies; the two observations of one-step transitions are views of one array. `return_to_go`
+        among the columns is the discounted sum of rewards (after
         scale and shift) up to the episode's end, or to and including its next terminated step: (B,) or
         (B, T). It does not bootstrap: of a truncated episode it is the sum of what was recorded.
 

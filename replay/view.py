@@ -96,11 +96,17 @@ class View:
     """int64 (S + 1,): the view's first transition of each shard."""
     member_starts: np.ndarray = field(init=False)
     """int64 (M + 1,): the view's first transition of each member."""
+    guide: np.ndarray = field(init=False)
+    """int64 (2E + 1,): where to begin looking for the episode of a transition."""
+    guide_scale: float = field(init=False)
     transitions: int = field(init=False)
 
     def __post_init__(self) -> None:
         starts = np.concatenate([[0], np.cumsum(self.length)]).astype(np.int64)
+        guide, guide_scale = _guide(starts[1:], int(starts[-1]))
         derived = {
+            "guide": guide,
+            "guide_scale": guide_scale,
             "starts": starts,
             "ends": starts[1:],
             "table": np.stack([self.first_row - starts[:-1], starts[1:], self.shard]),
@@ -168,16 +174,38 @@ class View:
 
 def locate(view: View, index: np.ndarray, weight: np.ndarray | None = None) -> Rows:
     """The rows of transitions `index`: int64 (B,), each in [0, view.transitions)."""
-    episode = view.ends.searchsorted(index, "right")
+    episode = _episode_at(view, index)
     found = view.table.take(episode, 1)  # IndexError for an index beyond the end
     found[0] += index
     found[1] -= index
     return Rows(index, found[2], found[0], found[1], weight)
 
 
+def _episode_at(view: View, index: np.ndarray) -> np.ndarray:
+    """`searchsorted(ends, index, "right")`: the episode that each transition lies in, int64 (B,).
+
+    A binary search misses the cache at most of its steps where there are many episodes. The guide leads to the first
+    episode of a stretch half as long as episodes are on average, and nearly always to the right one.
+    """
+    episode = view.guide.take((index * view.guide_scale).astype(np.int64))
+    for _ in range(4):
+        passed = view.ends.take(episode) <= index
+        if not passed.any():
+            return episode
+        episode += passed
+    return view.ends.searchsorted(index, "right")
+
+
+def _guide(ends: np.ndarray, transitions: int) -> tuple[np.ndarray, float]:
+    """The first episode of each of 2E equal stretches of the view, and stretches per transition."""
+    scale = 2 * len(ends) / max(transitions, 1)
+    stretches = np.arange(2 * len(ends) + 1) / scale
+    return ends.searchsorted(stretches.astype(np.int64), "right").astype(np.int64), scale
+
+
 def permanent_ids(view: View, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(dataset, episode, step) of transitions `index`: what they are called whatever the view, int64 (B,) each."""
-    position = view.ends.searchsorted(index, "right")
+    position = _episode_at(view, index)
     return view.dataset[position], view.episode[position], index - view.starts[position]
 
 

@@ -30,8 +30,6 @@ class Ingest:
     """The folder to write; it must not exist."""
     env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
     """The environment to evaluate in; for OGBench also the task whose rewards are computed."""
-    env_kwargs: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
-    """Arguments of that environment, as a JSON object."""
     observation: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
     """Of a dictionary observation, keep this part as the observation."""
     reward: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:FUNCTION")] = None
@@ -60,8 +58,6 @@ def run(options: Ingest) -> None:
     from replay.ingest import ingest
 
     reward = load_function(options.reward, "--reward") if options.reward else None
-    if options.env_kwargs and not options.env:
-        raise RunError("--env-kwargs: goes with --env, which is not given.")
     with progress("ingest") as show:
         report = ingest(
             options.source,

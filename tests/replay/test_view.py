@@ -131,3 +131,12 @@ def test_a_view_travels(dataset):
     assert draws[0].index.tolist() == draws[1].index.tolist()
     batch = replay.Store(copy).gather(draws[1], replay.Request())
     np.testing.assert_array_equal(batch.reward, dataset.sample(seed=3, sequence=5, count=20).reward)
+
+
+@pytest.mark.parametrize("lengths", [[5] * 40, [1] * 30 + [1000], [1000] + [1] * 30, [3, 1, 4, 1, 5, 9, 2, 6]])
+def test_every_transition_is_found_in_its_episode(write, episode, lengths):
+    """However uneven the episodes: the guide to them only says where to begin."""
+    view = write([episode(number, length) for number, length in enumerate(lengths)]).view(None)
+    _, found, step = permanent_ids(view, np.arange(view.transitions))
+    expected = [(number, t) for number, length in enumerate(lengths) for t in range(length)]
+    assert list(zip(found.tolist(), step.tolist(), strict=True)) == expected
