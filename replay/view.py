@@ -198,7 +198,9 @@ def _episode_at(view: View, index: np.ndarray) -> np.ndarray:
 
 def _guide(ends: np.ndarray, transitions: int) -> tuple[np.ndarray, float]:
     """The first episode of each of 2E equal stretches of the view, and stretches per transition."""
-    scale = 2 * len(ends) / max(transitions, 1)
+    if transitions == 0:
+        return np.zeros(1, np.int64), 0.0
+    scale = 2 * len(ends) / transitions
     stretches = np.arange(2 * len(ends) + 1) / scale
     return ends.searchsorted(stretches.astype(np.int64), "right").astype(np.int64), scale
 
