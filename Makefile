@@ -33,7 +33,9 @@ lint: install
 	$(VENV)/bin/lint-imports
 
 bench: $(PEERS)/installed
-	@for program in $(BENCHMARKS); do echo; echo "== $$program"; $(PEERS)/bin/python $$program $(ARGS) || exit 1; done
+	@failed=; for program in $(BENCHMARKS); do \
+		echo; echo "== $$program"; $(PEERS)/bin/python $$program $(ARGS) || failed="$$failed $$program"; \
+	done; test -z "$$failed" || { echo; echo "claims that did not hold here:$$failed"; exit 1; }
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(call environment,$(VENV))
