@@ -176,7 +176,7 @@ CONSTRAINED = {
         "conservative_weight": 1.0,
         "sampled_actions": 4,
     },
-    "edac": {"learning_rate": 3e-3, "polyak": 0.01, "members": 10, "diversity": 0.1},
+    "edac": {"learning_rate": 3e-3, "polyak": 0.01, "members": 10, "diversity": 1.0},
 }
 
 
