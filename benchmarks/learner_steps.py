@@ -57,13 +57,12 @@ def main() -> int:
     with bench.data_folder(options.data) as folder:
         own = episodes()
         dataset = write(folder / "learner-steps", own)
-        made = {algorithm: contestants(algorithm, batches, own, dataset) for algorithm in options.algorithm}
-    for algorithm, steps in made.items():
-        rounds = measure(steps, options.steps, options.rounds)
-        figures[algorithm] = {name: bench.summary(values) for name, values in rounds.items()}
-        show(algorithm, rounds)
-        if algorithm == "iql":
-            held = judge(rounds, figures[algorithm])
+        for algorithm in options.algorithm:
+            rounds = measure(contestants(algorithm, batches, own, dataset), options.steps, options.rounds)
+            figures[algorithm] = {name: bench.summary(values) for name, values in rounds.items()}
+            show(algorithm, rounds)
+            if algorithm == "iql":
+                held = judge(rounds, figures[algorithm])
     claim = f"IQL: {PEER_CLAIM:g} times d3rlpy's steps, {PLAIN_CLAIM:g} times those of a hand-written loop"
     bench.store(options.json, claim, found, options, figures)
     return 0 if held else 1
