@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.processes import SESSION
 from tests.cluster.runs import make_dataset
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_mark() -> None:
+    os.environ[SESSION] = str(os.getpid())
 
 
 @pytest.fixture(scope="session")

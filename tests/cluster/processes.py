@@ -8,17 +8,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+SESSION = "QUIVER_TEST_SESSION"
+"""An environment variable that all processes of one test session inherit, those of Ray too."""
+
 
 def actor_processes(role: str) -> list[int]:
-    """Process ids of the Ray actors of a class, on this machine."""
+    """Process ids of the Ray actors of a class that this test session started, and of nobody else's runs."""
+    mark = f"{SESSION}={os.environ[SESSION]}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 command = (entry / "cmdline").read_bytes()
+                environment = (entry / "environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if command.startswith(f"ray::{role}".encode()):
+            if command.startswith(f"ray::{role}".encode()) and mark in environment:
                 found.append(int(entry.name))
     return sorted(found)
 
