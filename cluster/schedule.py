@@ -43,10 +43,6 @@ class Schedule:
         steps = self.steps_of(chunk)
         return (steps[0] + steps[-1]) / 2 - self.version_for(chunk) * self.chunk_steps
 
-    def chunk_at(self, step: int) -> int | None:
-        """The chunk that starts at a step, or None inside a chunk."""
-        return None if step % self.chunk_steps else step // self.chunk_steps
-
     def due(self, chunk: int, every: int) -> bool:
         """Whether something that happens every so many steps falls due at the end of a chunk."""
         steps = self.steps_of(chunk)

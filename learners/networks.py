@@ -35,7 +35,7 @@ class MLP(nn.Module):
 
 
 class EnsembleMLP(nn.Module):
-    """E perceptrons as one batched matrix product: (B, inputs) or (E, B, inputs) → (E, B, outputs)."""
+    """E perceptrons, on a GPU as one batched matrix product: (B, inputs) or (E, B, inputs) → (E, B, outputs)."""
 
     def __init__(
         self, members: int, inputs: int, hidden: Sequence[int], outputs: int, *, layer_norm: bool = False

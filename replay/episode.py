@@ -39,10 +39,6 @@ class Episode:
         """T, the number of transitions."""
         return len(self.reward)
 
-    @property
-    def total_reward(self) -> float:
-        return float(np.sum(self.reward, dtype=np.float64))
-
     def observations(self) -> dict[str, Any]:
         """Column name to rows: `observation`, or `observation.<key>` for each part of a dictionary."""
         if isinstance(self.observation, Mapping):

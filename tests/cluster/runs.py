@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +100,3 @@ def assert_all_worked(result: RunResult, *, updaters: int, shards: int) -> None:
     assert len(result.summary["updaters"]) == updaters
     assert all(shard["rows"] > 0 for shard in result.summary["shards"]), result.summary
     assert all(updater["chunks"] > 0 for updater in result.summary["updaters"]), result.summary
-
-
-Runs = Callable[[str], Path]
