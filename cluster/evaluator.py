@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 import envs
 from cluster import process
 from cluster.build import AlgorithmSpec
 from cluster.policy import acting
 from envs import EnvSpec
 from learners.algorithm import Weights
+from replay.batch import Request
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class EvaluationSpec:
     episodes: int
     seed: int
     reference_scores: tuple[float, float] | None = None
+    stochastic: bool = False
+    """Draw actions from the policy instead of taking its mode: the same noise at every evaluation of a run."""
 
 
 class Evaluator:
@@ -31,23 +36,39 @@ class Evaluator:
         self._environments = envs.Evaluator(evaluation.environment)
 
     def evaluate(self, weights: Weights) -> dict[str, Any]:
-        """`episodes`, `return_mean`, `return_std`, `success_rate` and `normalized_score` (None where unknown)."""
+        """What `headline` says of the policy with these weights: the same weights, the same figures."""
+        evaluation = self._evaluation
         self._algorithm.load_policy_weights(weights)
         result = self._environments.run(
-            acting(self._algorithm, seed=self._evaluation.seed),
-            episodes=self._evaluation.episodes,
-            seed=self._evaluation.seed,
-            reference_scores=self._evaluation.reference_scores,
+            acting(self._algorithm, seed=evaluation.seed, deterministic=not evaluation.stochastic),
+            episodes=evaluation.episodes,
+            seed=evaluation.seed,
+            discount=self._algorithm.requires.discount,
+            reference_scores=evaluation.reference_scores,
         )
-        return headline(result)
+        return headline(result, self._algorithm.requires)
 
 
-def headline(result: envs.Evaluation) -> dict[str, Any]:
-    """The figures of an evaluation that go into metrics and on standard output."""
+def headline(result: envs.Evaluation, request: Request) -> dict[str, Any]:
+    """The figures of an evaluation that go into metrics and on standard output; None for what is not known.
+
+    `result` must have been discounted by the request's discount. `discounted_return` is in the units of Q.
+    """
     return {
         "episodes": result.episodes,
         "return_mean": result.return_mean,
         "return_std": result.return_std,
         "success_rate": result.success_rate,
         "normalized_score": result.normalized_score,
+        "discounted_return": in_units_of_q(result, request),
     }
+
+
+def in_units_of_q(result: envs.Evaluation, request: Request) -> float:
+    """The mean over episodes of Σ γ^t (scale·r_t + shift), the rewards as the algorithm saw them in its batches.
+
+    That is scale·Σ γ^t r_t + shift·Σ γ^t for each episode; the first sum is in the result, the second is a matter
+    of the episode's length.
+    """
+    weights = [float(np.power(request.discount, np.arange(length)).sum()) for length in result.lengths]
+    return request.reward_scale * result.discounted_return_mean + request.reward_shift * float(np.mean(weights))

@@ -105,6 +105,8 @@ class Cadence:
     eval_every: int = 0
     """0 evaluates before the first and after the last step only (when there is an environment)."""
     eval_episodes: int = 20
+    eval_stochastic: bool = False
+    """Evaluations draw actions from the policy instead of taking its mode."""
 
 
 def as_json(record: Any) -> dict[str, Any]:

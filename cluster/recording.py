@@ -13,6 +13,10 @@ from replay.episode import Episode
 from replay.readers.source import array_space, box
 from replay.spaces import Box, Dict, Discrete, Image, Leaf, Spaces
 
+SMALLEST_PICTURE = 16
+"""Sides of what an environment shows as bytes (H, W, C) and is kept as a picture. Somebody declared this space, so
+that it is trusted further than an array in a file; the seven cells of MiniGrid stay numbers."""
+
 
 def spaces_of(env: gym.Env[Any, Any], where: str) -> Spaces:
     """The spaces of a dataset recorded in `env`. Raises `RunError`, naming `where`, for those no dataset can hold."""
@@ -47,7 +51,7 @@ def _leaf(space: gym.Space[Any], where: str) -> Box | Discrete | Image:
         case gym.spaces.Discrete():
             return Discrete(int(space.n), int(space.start))
         case gym.spaces.Box():
-            found = array_space(space.shape, space.dtype)
+            found = array_space(space.shape, space.dtype, smallest=SMALLEST_PICTURE)
             return found if isinstance(found, Image) else box(space.shape, space.dtype, space.low, space.high)
         case _:
             raise RunError(f"{where}: {space} cannot be recorded; expected Box, Discrete or a Dict of those.")

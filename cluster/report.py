@@ -6,21 +6,21 @@ Everything on it comes from the run folder: `config.json`, `metrics.jsonl` and, 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from cluster import durable, reproduce
+from cluster import durable
 from cluster.errors import RunError
+from cluster.report_charts import SCORES, evaluation_charts, metric_charts, speed_charts
+from cluster.report_overestimation import VALUES, overestimation
+from cluster.report_tables import commands_again, configuration_tables, dataset_name, datasets_table, roles_tables
 from cluster.run_folder import RunFolder
-from cluster.svg import Curve, line_chart
 
 Record = Mapping[str, Any]
 
 _NOT_CURVES = {"step", "kind", "seconds", "episodes", "steps_per_second", "staleness"}
-_Q = ("q_data", "q_policy", "value")
 
 
 def write_report(run: Path) -> Path:
@@ -44,7 +44,7 @@ def write_report(run: Path) -> Path:
 def render(run: Path, config: Record, metrics: Sequence[Record], summary: Record | None) -> str:
     """The page. `summary` is None for a run that is still going, or that was stopped."""
     recipe = config["recipe"]
-    title = f"{recipe['algorithm'].upper()} on {_and(_name(dataset) for dataset in config['datasets'])}"
+    title = f"{recipe['algorithm'].upper()} on {_and(dataset_name(dataset) for dataset in config['datasets'])}"
     steps = max(record["step"] for record in metrics)
     state = "finished" if summary else f"at step {steps:,} of {recipe['steps']:,}"
     # An evaluation is recorded when it is done, which may be after later steps.
@@ -52,18 +52,18 @@ def render(run: Path, config: Record, metrics: Sequence[Record], summary: Record
     sections = [
         f"<header><h1>{escape(title)}</h1><p>run <b>{escape(run.resolve().name)}</b>, {escape(state)}</p></header>",
         _tiles(_headline(config, metrics, evaluations, summary)),
-        _section("Evaluation", _evaluation_charts(evaluations), "no environment to evaluate in") if evaluations else "",
-        _section("Losses", _metric_charts(metrics, lambda name: "loss" in name)),
-        _section("Values", [_q_chart(metrics)]),
+        _section("Evaluation", evaluation_charts(evaluations), "no environment to evaluate in") if evaluations else "",
+        _section("Losses", metric_charts(metrics, lambda name: "loss" in name)),
+        _section("Overestimation", overestimation(config, metrics, evaluations)),
         _section(
             "Other diagnostics",
-            _metric_charts(metrics, lambda name: "loss" not in name and name not in _Q and name not in _NOT_CURVES),
+            metric_charts(metrics, lambda name: "loss" not in name and name not in VALUES and name not in _NOT_CURVES),
         ),
-        _section("Speed", _speed_charts(metrics)),
-        _section("Data", [_datasets(config["datasets"])]),
-        _section("Who did what", _roles(summary)) if summary else "",
-        _section("Configuration", _configuration(config)),
-        _section("Do it again", [_commands(config, run)]),
+        _section("Speed", speed_charts(metrics)),
+        _section("Data", [datasets_table(config["datasets"])]),
+        _section("Who did what", roles_tables(summary)) if summary else "",
+        _section("Configuration", configuration_tables(config)),
+        _section("Do it again", [commands_again(config, run)]),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -84,7 +84,7 @@ def _headline(
     if evaluations:
         first, last = evaluations[0], evaluations[-1]
         before = "untrained" if first["step"] == 0 else f"at step {first['step']:,}"
-        for key, name, unit in _SCORES:
+        for key, name, unit in SCORES:
             if last.get(key) is not None:
                 after = _score(last[key], unit)
                 earlier = (
@@ -105,13 +105,6 @@ def _headline(
     return tiles
 
 
-_SCORES = (
-    ("success_rate", "success", "%"),
-    ("normalized_score", "normalised score", ""),
-    ("return_mean", "mean return", ""),
-)
-
-
 def _score(value: float, unit: str) -> str:
     return f"{100 * value:.0f}%" if unit == "%" else f"{value:,.4g}"
 
@@ -119,158 +112,6 @@ def _score(value: float, unit: str) -> str:
 def _tiles(tiles: Sequence[tuple[str, str]]) -> str:
     cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in tiles)
     return f'<section class="tiles">{cells}</section>'
-
-
-# --- Curves ---
-
-
-def _evaluation_charts(evaluations: Sequence[Record]) -> list[str]:
-    charts = []
-    for key, name, unit in _SCORES:
-        if any(record.get(key) is not None for record in evaluations):
-            curve = _curve(name, evaluations, key)
-            if key == "return_mean":
-                spread = [_number(record.get("return_std")) for record in evaluations]
-                curve = Curve("mean return ± standard deviation", curve.steps, curve.values, spread)
-            ceiling = 1.0 if unit == "%" else None
-            charts.append(line_chart(name.capitalize(), [curve], floor=0.0 if unit == "%" else None, ceiling=ceiling))
-    return charts
-
-
-def _metric_charts(metrics: Sequence[Record], chosen: Callable[[str], bool]) -> list[str]:
-    """One chart for each metric, its value in training and on validation episodes together."""
-    kinds = {kind: [record for record in metrics if record["kind"] == kind] for kind in ("train", "validation")}
-    names = dict.fromkeys(name for records in kinds.values() for record in records for name in record if chosen(name))
-    charts = []
-    for name in names:
-        curves = [_curve(kind, records, name) for kind, records in kinds.items() if _recorded(records, name)]
-        if curves:
-            charts.append(line_chart(name.replace("_", " ").capitalize(), curves))
-    return charts
-
-
-def _q_chart(metrics: Sequence[Record]) -> str:
-    """Mean Q at the data's actions and at the policy's, on the same states: apart, the policy exploits errors of Q."""
-    probes = [record for record in metrics if record["kind"] == "probe"]
-    records = probes or [record for record in metrics if record["kind"] == "train"]
-    labels = {"q_data": "Q at the data's actions", "q_policy": "Q at the policy's actions", "value": "V"}
-    curves = [_curve(label, records, name) for name, label in labels.items() if _recorded(records, name)]
-    return line_chart(f"Mean values on {'a fixed probe' if probes else 'training batches'}", curves) if curves else ""
-
-
-def _speed_charts(metrics: Sequence[Record]) -> list[str]:
-    train = [record for record in metrics if record["kind"] == "train"]
-    charts = []
-    for name, title in (
-        ("steps_per_second", "Gradient steps a second"),
-        ("staleness", "Age of the weights behind the labels, in steps"),
-    ):
-        if _recorded(train, name):
-            charts.append(line_chart(title, [_curve(name.replace("_", " "), train, name)], floor=0.0))
-    return charts
-
-
-def _recorded(records: Sequence[Record], name: str) -> bool:
-    return any(_is_number(record.get(name)) for record in records)
-
-
-def _curve(name: str, records: Sequence[Record], key: str) -> Curve:
-    records = [record for record in records if key in record]
-    return Curve(name, [record["step"] for record in records], [_number(record[key]) for record in records])
-
-
-def _number(value: Any) -> float:
-    return float(value) if _is_number(value) else math.nan
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-# --- Tables ---
-
-
-def _datasets(datasets: Sequence[Record]) -> str:
-    rows = []
-    for dataset in datasets:
-        provenance = dataset.get("provenance") or {}
-        rows.append(
-            [
-                _name(dataset),
-                f"{dataset['transitions']:,}",
-                f"{dataset['episodes']:,}",
-                provenance.get("collected_by", "not recorded"),
-                provenance.get("source", ""),
-                _reward(provenance.get("reward")),
-                provenance.get("licence") or provenance.get("license") or "not recorded",
-            ]
-        )
-    heads = ("dataset", "transitions", "episodes", "collected by", "source", "reward", "licence")
-    details = "".join(
-        f"<details><summary>provenance of {escape(_name(dataset))}</summary>"
-        f"<pre>{escape(json.dumps(dataset.get('provenance') or {}, indent=1, ensure_ascii=False))}</pre></details>"
-        for dataset in datasets
-    )
-    return _table(heads, rows, numeric=(1, 2)) + details
-
-
-def _reward(reward: Any) -> str:
-    if isinstance(reward, Mapping):
-        return str(reward.get("from", "")) or json.dumps(reward)
-    return "as in the source" if reward is None else str(reward)
-
-
-def _roles(summary: Record) -> list[str]:
-    parts = []
-    for key, role, unit, name in (
-        ("shards", "replay shard", "rows", "rows served"),
-        ("updaters", "Bellman updater", "chunks", "chunks labelled"),
-    ):
-        if summary.get(key):
-            rows = [[entry["name"], f"{entry[unit]:,}"] for entry in summary[key]]
-            parts.append(_table((role, name), rows, numeric=(1,)))
-    return [*parts, f"<p>Restarts of the learner: {summary.get('learner_restarts', 0)}.</p>"]
-
-
-def _configuration(config: Record) -> list[str]:
-    recipe = {key: value for key, value in config["recipe"].items() if key not in ("knobs", "datasets")}
-    topology = dict(config["topology"])
-    roles = {
-        role: ", ".join(f"{key} {_plain(value)}" for key, value in topology.pop(role).items() if value)
-        for role in ("replay_shards", "bellman_updaters", "learners", "evaluators")
-        if role in topology
-    }
-    tables = {
-        "Recipe (decides the result)": recipe,
-        "Knobs of the algorithm": config["recipe"]["knobs"],
-        "Topology (decides the speed)": {**roles, **topology},
-        "Cadence": config["cadence"],
-        "Environment": config.get("environment") or {},
-        "Machine": config.get("machine") or {},
-    }
-    return [
-        f"<div><h3>{escape(name)}</h3>{_table(('', ''), [[key, _plain(value)] for key, value in values.items()])}</div>"
-        for name, values in tables.items()
-        if values
-    ]
-
-
-def _commands(config: Record, run: Path) -> str:
-    target = f"{run.resolve().name}-again"
-    commands = [reproduce.train_command(config, target), reproduce.evaluate_command(config, target)]
-    commands.append(f"quiver report {target}")
-    return f"<pre>{escape(chr(10).join(command for command in commands if command))}</pre>"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> str:
-    def cells(tag: str, row: Sequence[str]) -> str:
-        return "".join(
-            f"<{tag}{' class=n' if i in numeric else ''}>{escape(str(cell))}</{tag}>" for i, cell in enumerate(row)
-        )
-
-    head = f"<thead><tr>{cells('th', heads)}</tr></thead>" if any(heads) else ""
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
 
 
 def _section(title: str, parts: Sequence[str], empty: str = "") -> str:
@@ -281,26 +122,9 @@ def _section(title: str, parts: Sequence[str], empty: str = "") -> str:
 # --- Words ---
 
 
-def _name(dataset: Record) -> str:
-    return Path(dataset["path"]).name
-
-
 def _and(names: Iterable[str]) -> str:
     listed = list(names)
     return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"
-
-
-def _plain(value: Any) -> str:
-    """A JSON value as a person would write it."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list):
-        return " ".join(_plain(item) for item in value)
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
 
 def _duration(seconds: float) -> str:
@@ -339,8 +163,9 @@ background:currentColor;border-radius:2px}
 .none{color:var(--dim)}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13.5px}
 th{text-align:left;color:var(--dim);font-weight:500}
+.parts>div>p{margin:8px 0 0}
 th,td{padding:4px 12px 4px 0;border-bottom:1px solid var(--rule);vertical-align:top;overflow-wrap:anywhere}
-tr:last-child td{border-bottom:0}.n{text-align:right;font-variant-numeric:tabular-nums}
+tr:last-child td{border-bottom:0}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 pre{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:12px 14px;margin:0;overflow-x:auto;
 font-size:13px;white-space:pre-wrap;overflow-wrap:anywhere}
 summary{cursor:pointer;color:var(--dim);font-size:13.5px;margin:2px 0}

@@ -39,8 +39,12 @@ def evaluate_command(config: Mapping[str, Any], run: str) -> str | None:
     """`quiver evaluate …`, where the run has an environment."""
     if not config.get("environment"):
         return None
-    episodes = str(config["cadence"]["eval_episodes"])
-    return shlex.join(["quiver", "evaluate", run, *_environment(config["environment"]), "--episodes", episodes])
+    cadence = config["cadence"]
+    words = ["quiver", "evaluate", run, *_environment(config["environment"])]
+    words += ["--episodes", str(cadence["eval_episodes"])]
+    # Runs from before the option was there took the mode.
+    words += ["--stochastic"] if cadence.get("eval_stochastic") else []
+    return shlex.join(words)
 
 
 def _options(values: Mapping[str, Any], kind: type[Any], but: set[str]) -> list[str]:

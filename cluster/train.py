@@ -78,7 +78,9 @@ def train(
     evaluation = None
     if environment is not None:
         check_environment(environment, view)
-        evaluation = EvaluationSpec(environment, cadence.eval_episodes, recipe.seed, reference_scores)
+        evaluation = EvaluationSpec(
+            environment, cadence.eval_episodes, recipe.seed, reference_scores, cadence.eval_stochastic
+        )
     config = {
         "format": 1,
         "recipe": as_json(recipe),

@@ -33,6 +33,8 @@ class Evaluation:
     return_mean: float
     return_std: float
     """Of the episodes as they are (divided by their number)."""
+    discounted_return_mean: float
+    """The mean over episodes of Σ γ^t r_t, t from 0, with the environment's rewards and `run`'s discount γ."""
     success_rate: float | None
     """Share of episodes that succeeded; None where the environment does not tell."""
     normalized_score: float | None
@@ -72,25 +74,30 @@ class Evaluator:
         *,
         episodes: int,
         seed: int,
+        discount: float = 1.0,
         reference_scores: tuple[float, float] | None = None,
         progress: Progress | None = None,
     ) -> Evaluation:
         """Runs episode i from `reset(seed=seed + i)` to its end: terminated, or truncated by the environment's limit.
 
         Box actions are clipped to their bounds. An episode succeeded if `info["success"]` or
-        `info["is_success"]` was true at any of its steps. `reference_scores` is (lowest, highest).
+        `info["is_success"]` was true at any of its steps. `discount` is for the discounted return alone.
+        `reference_scores` is (lowest, highest).
         Raises `EnvError` for an episode longer than `max_steps`, a reward that is not finite, actions
-        of the wrong shape, and reference scores that are equal.
+        of the wrong shape, a discount outside [0, 1], and reference scores that are equal.
         """
         if episodes < 1:
             raise EnvError(f"episodes: found {episodes}, expected at least 1.")
+        if not 0.0 <= discount <= 1.0:
+            raise EnvError(f"discount: found {discount}, expected a number in [0, 1].")
         if reference_scores is not None and not reference_scores[1] > reference_scores[0]:
             raise EnvError(f"reference scores: found {reference_scores}, expected (lowest, highest), not equal.")
-        returns, lengths, successes = [], [], []
+        returns, discounted, lengths, successes = [], [], [], []
         for first in range(0, episodes, self._num_envs):
             seeds = [seed + i for i in range(first, min(first + self._num_envs, episodes))]
-            for outcome in self._wave(act, seeds, first, episodes, progress):
+            for outcome in self._wave(act, seeds, discount, first, episodes, progress):
                 returns.append(outcome.total)
+                discounted.append(outcome.discounted)
                 lengths.append(outcome.steps)
                 successes.append(outcome.success)
         told = [success for success in successes if success is not None]
@@ -103,6 +110,7 @@ class Evaluator:
             episodes=episodes,
             return_mean=mean,
             return_std=float(np.std(returns)),
+            discounted_return_mean=float(np.mean(discounted)),
             success_rate=sum(told) / episodes if told else None,
             normalized_score=score,
             returns=tuple(returns),
@@ -110,11 +118,13 @@ class Evaluator:
             successes=tuple(bool(success) for success in successes) if told else None,
         )
 
-    def _wave(self, act: Act, seeds: list[int], done: int, episodes: int, progress: Progress | None) -> list[_Outcome]:
+    def _wave(
+        self, act: Act, seeds: list[int], discount: float, done: int, episodes: int, progress: Progress | None
+    ) -> list[_Outcome]:
         """Episodes that begin together. A recurrent policy's state then never mixes old rows and new."""
         while len(self._envs) < len(seeds):
             self._envs.append(make(self.spec))
-        outcomes = [_Outcome() for _ in seeds]
+        outcomes = [_Outcome(discount) for _ in seeds]
         latest = [env.reset(seed=seed)[0] for env, seed in zip(self._envs, seeds, strict=False)]
         latest += [latest[0]] * (self._num_envs - len(seeds))
         running = list(range(len(seeds)))
@@ -159,26 +169,40 @@ def evaluate(
     episodes: int,
     seed: int,
     num_envs: int = 10,
+    discount: float = 1.0,
     reference_scores: tuple[float, float] | None = None,
     progress: Progress | None = None,
     max_steps: int = MAX_STEPS,
 ) -> Evaluation:
     """Scores `act` once; see `Evaluator`, which keeps its environments for the next time."""
     with Evaluator(spec, num_envs=num_envs, max_steps=max_steps) as evaluator:
-        return evaluator.run(act, episodes=episodes, seed=seed, reference_scores=reference_scores, progress=progress)
+        return evaluator.run(
+            act,
+            episodes=episodes,
+            seed=seed,
+            discount=discount,
+            reference_scores=reference_scores,
+            progress=progress,
+        )
 
 
 @dataclass
 class _Outcome:
     """An episode so far."""
 
+    discount: float
     total: float = 0.0
+    discounted: float = 0.0
+    weight: float = 1.0
+    """γ^t of the next reward."""
     steps: int = 0
     ended: bool = False
     success: bool | None = None
 
     def add(self, reward: float, ended: bool, success: bool | None) -> None:
         self.total += reward
+        self.discounted += self.weight * reward
+        self.weight *= self.discount
         self.steps += 1
         self.ended = ended
         if success is not None:

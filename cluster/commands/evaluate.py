@@ -67,10 +67,11 @@ def run(options: Evaluate) -> dict[str, Any]:
             acting(algorithm, seed=options.seed, deterministic=not options.stochastic),
             episodes=options.episodes,
             seed=options.seed,
+            discount=algorithm.requires.discount,
             reference_scores=None if scores is None else (scores[0], scores[1]),
             progress=show,
         )
-    found = headline(result)
+    found = headline(result, algorithm.requires)
     if not options.json:
         print(f"{options.run} in {spec.id}, {result.episodes} episodes: {describe(found)}")
     return {name: value for name, value in found.items() if value is not None}

@@ -66,6 +66,8 @@ class Evaluation:
     """Evaluate every so many steps; 0: before the first and after the last."""
     eval_episodes: int = _CADENCE.eval_episodes
     """Episodes of an evaluation; 0 leaves evaluation out."""
+    eval_stochastic: bool = _CADENCE.eval_stochastic
+    """Draw actions from the policy instead of taking its mode."""
 
 
 @dataclass(frozen=True)

@@ -310,7 +310,7 @@ def test_from_an_environment_to_a_report(tmp_path: Path, capsys: pytest.CaptureF
 
     found = answer(capsys, "evaluate", run, "--episodes", "2", "--seed", "7")
     assert found["episodes"] == 2
-    assert set(found) == {"episodes", "return_mean", "return_std"}  # Pendulum tells of no success
+    assert set(found) == {"episodes", "return_mean", "return_std", "discounted_return"}  # Pendulum tells of no success
     assert answer(capsys, "evaluate", run, "--episodes", "2", "--seed", "7") == found
     assert answer(capsys, "evaluate", run, "--episodes", "2", "--seed", "7", "--stochastic") != found
     assert "expected" in complaint(capsys, "collect", "--env", "Pendulum-v1", "--policy", "nobody", "--episodes", "1",

@@ -108,6 +108,97 @@ def test_a_normalised_score_is_a_headline(tmp_path: Path):
     assert "42.5 → 42.5" in report(write_run(tmp_path / "scored", lines=lines)).text
 
 
+# --- Overestimation ---
+
+
+def achieving(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines with achieved returns of 0, .1 and .2, and Q at the policy's actions of .5, 1, 1.5 and 2."""
+    changes = {
+        "evaluation": lambda step: {"discounted_return": step / 20_000},
+        "probe": lambda step: {"q_policy": step / 2_000},
+    }
+    return [line | changes.get(line["kind"], lambda _: {})(line["step"]) for line in lines]
+
+
+def without(lines: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    return [{name: value for name, value in line.items() if name not in names} for line in lines]
+
+
+def words(page: Page) -> str:
+    return " | ".join(page.text)
+
+
+GAP = "gap: Q at the policy's actions − achieved"
+
+
+def test_what_is_believed_beside_what_is_achieved(tmp_path: Path):
+    page = report(write_run(tmp_path / "far", lines=achieving(metrics())))
+    text = words(page)
+    assert "| Overestimation | Mean values on a fixed probe and achieved discounted return |" in text
+    assert (
+        "| last values | mean | at step | "
+        "Q at the data's actions | 0.4 | 4,000 | Q at the policy's actions | 2 | 4,000 | "
+        f"achieved discounted return | 0.2 | 4,000 | {GAP} | 1.8 | 4,000 | How to read it: "
+    ) in text
+    [chart] = [attrs["aria-label"] for tag, attrs in page.tags if tag == "svg" and "achieved" in str(attrs)]
+    assert str(chart).endswith(
+        "Q at the data's actions from 0.4 to 0.4; Q at the policy's actions from 0.5 to 2; "
+        "achieved discounted return from 0 to 0.2"
+    )
+    # The environment may not give what the function gave.
+    assert "The data's rewards were made by function reach_far_end" in text
+
+
+def test_the_gap_is_of_one_moment(tmp_path: Path):
+    """The last evaluation came at step 2,000, the last values at 3,000."""
+    lines = [line for line in achieving(metrics()) if line["step"] <= 3_000]
+    text = words(report(write_run(tmp_path / "going", lines=lines, summary=False)))
+    assert "| Q at the policy's actions | 1 | 2,000 | achieved discounted return | 0.1 | 2,000 |" in text
+    assert f"| {GAP} | 0.9 | 2,000 |" in text
+    # Of an untrained policy alone there is no gap to tell.
+    lines = [line for line in lines if line["step"] <= 1_000]
+    text = words(report(write_run(tmp_path / "young", lines=lines, summary=False)))
+    assert "| Q at the policy's actions | 0.5 | 1,000 | achieved discounted return | 0 | 0 |" in text
+    assert "gap:" not in text
+
+
+def test_a_method_without_q_says_so(tmp_path: Path):
+    lines = without(achieving(metrics()), "q_data", "q_policy")
+    page = report(write_run(tmp_path / "bc", lines=lines))
+    assert "iql has recorded no Q, so there is none to overestimate." in page.text
+    assert "| Overestimation | Achieved discounted return |" in words(page)
+    assert "| achieved discounted return | 0.2 | 4,000 |" in words(page)
+    assert "How to read it" not in words(page)
+    assert page.count("svg") == 7
+
+
+def test_values_without_evaluation_say_so(tmp_path: Path):
+    lines = [line for line in achieving(metrics()) if line["kind"] != "evaluation"]
+    text = words(report(write_run(tmp_path / "blind", lines=lines, environment=None)))
+    assert "| Q at the policy's actions | 2 | 4,000 |" in text
+    assert "The run was not evaluated, so what its policy achieves is not known." in text
+    assert "gap:" not in text
+
+
+def test_evaluations_of_an_earlier_version_say_so(tmp_path: Path):
+    text = words(report(write_run(tmp_path / "old")))
+    assert "| Q at the policy's actions | 0.5 | 4,000 |" in text
+    assert "The evaluations hold no discounted return: an earlier version recorded them." in text
+    assert "The data's rewards were made by" not in text
+
+
+def test_values_of_other_batches_where_there_is_no_probe(tmp_path: Path):
+    lines = [line for line in achieving(metrics()) if line["kind"] != "probe"]
+    text = words(report(write_run(tmp_path / "training", lines=lines)))
+    assert "Mean values on training batches and achieved discounted return" in text
+    assert "| Q at the data's actions | 1 | 4,000 | achieved discounted return | 0.2 | 4,000 |" in text
+    assert "Q at the policy's actions was not recorded (--validate-every 0 leaves it out)" in text
+    lines = [line | ({"q_policy": 0.75} if line["kind"] == "validation" else {}) for line in lines]
+    text = words(report(write_run(tmp_path / "validated", lines=lines)))
+    assert "Mean values on validation episodes and achieved discounted return" in text
+    assert f"| {GAP} | 0.55 | 4,000 |" in text
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path):
     with pytest.raises(RunError, match=r"config.json: not found"):
         write_report(tmp_path)

@@ -25,7 +25,20 @@ def test_returns_and_lengths_by_hand(countdown: str) -> None:
     assert result.return_mean == pytest.approx((5 + 9 + 14 + 5) / 4, rel=1e-6)
     assert result.return_std == pytest.approx(np.std([5, 9, 14, 5]), rel=1e-6)
     assert (result.success_rate, result.successes, result.normalized_score) == (None, None, None)
-    assert set(result.to_json()) == {"episodes", "return_mean", "return_std", "returns", "lengths"}
+    assert result.discounted_return_mean == result.return_mean  # undiscounted, unless asked
+    told = {"episodes", "return_mean", "return_std", "discounted_return_mean", "returns", "lengths"}
+    assert set(result.to_json()) == told
+
+
+def test_discounted_returns_by_hand(countdown: str) -> None:
+    spec = EnvSpec(countdown)
+    halved = evaluate(spec, countdown_policy, episodes=4, seed=3, num_envs=3, discount=0.5)
+    # Rewards 3, 2 for seeds 3 and 6; 4, 3, 2 for seed 4; 5, 4, 3, 2 for seed 5.
+    episodes = [3 + 1, 4 + 1.5 + 0.5, 5 + 2 + 0.75 + 0.25, 3 + 1]
+    assert halved.discounted_return_mean == pytest.approx(sum(episodes) / 4, rel=1e-6)
+    np.testing.assert_allclose(halved.returns, [5, 9, 14, 5], rtol=1e-6)
+    first = evaluate(spec, countdown_policy, episodes=4, seed=3, discount=0.0)
+    assert first.discounted_return_mean == pytest.approx((3 + 4 + 5 + 3) / 4, rel=1e-6)
 
 
 def test_any_number_of_environments_gives_the_same() -> None:
@@ -182,5 +195,8 @@ def test_progress_counts_episodes(countdown: str) -> None:
 def test_nonsense_is_refused(countdown: str) -> None:
     with pytest.raises(EnvError, match="episodes: found 0"):
         evaluate(EnvSpec(countdown), still, episodes=0, seed=0)
+    for discount in (-0.1, 1.1, np.nan):
+        with pytest.raises(EnvError, match=f"discount: found {discount}, expected a number in"):
+            evaluate(EnvSpec(countdown), still, episodes=1, seed=0, discount=discount)
     with pytest.raises(EnvError, match="num_envs: found 0"):
         evaluate(EnvSpec(countdown), still, episodes=1, seed=0, num_envs=0)

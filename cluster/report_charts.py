@@ -1,0 +1,72 @@
+"""Curves of a report, and which records of `metrics.jsonl` they are drawn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cluster.svg import Curve, line_chart
+
+Record = Mapping[str, Any]
+
+SCORES = (
+    ("success_rate", "success", "%"),
+    ("normalized_score", "normalised score", ""),
+    ("return_mean", "mean return", ""),
+)
+"""The scores of an evaluation: their key, their name, their unit."""
+
+
+def evaluation_charts(evaluations: Sequence[Record]) -> list[str]:
+    charts = []
+    for key, name, unit in SCORES:
+        if any(record.get(key) is not None for record in evaluations):
+            curve = curve_of(name, evaluations, key)
+            if key == "return_mean":
+                spread = [number_or_gap(record.get("return_std")) for record in evaluations]
+                curve = Curve("mean return ± standard deviation", curve.steps, curve.values, spread)
+            ceiling = 1.0 if unit == "%" else None
+            charts.append(line_chart(name.capitalize(), [curve], floor=0.0 if unit == "%" else None, ceiling=ceiling))
+    return charts
+
+
+def metric_charts(metrics: Sequence[Record], chosen: Callable[[str], bool]) -> list[str]:
+    """One chart for each metric, its value in training and on validation episodes together."""
+    kinds = {kind: [record for record in metrics if record["kind"] == kind] for kind in ("train", "validation")}
+    names = dict.fromkeys(name for records in kinds.values() for record in records for name in record if chosen(name))
+    charts = []
+    for name in names:
+        curves = [curve_of(kind, records, name) for kind, records in kinds.items() if recorded(records, name)]
+        if curves:
+            charts.append(line_chart(name.replace("_", " ").capitalize(), curves))
+    return charts
+
+
+def speed_charts(metrics: Sequence[Record]) -> list[str]:
+    train = [record for record in metrics if record["kind"] == "train"]
+    charts = []
+    for name, title in (
+        ("steps_per_second", "Gradient steps a second"),
+        ("staleness", "Age of the weights behind the labels, in steps"),
+    ):
+        if recorded(train, name):
+            charts.append(line_chart(title, [curve_of(name.replace("_", " "), train, name)], floor=0.0))
+    return charts
+
+
+def recorded(records: Sequence[Record], name: str) -> bool:
+    return any(is_number(record.get(name)) for record in records)
+
+
+def curve_of(name: str, records: Sequence[Record], key: str) -> Curve:
+    records = [record for record in records if key in record]
+    return Curve(name, [record["step"] for record in records], [number_or_gap(record[key]) for record in records])
+
+
+def number_or_gap(value: Any) -> float:
+    return float(value) if is_number(value) else math.nan
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
