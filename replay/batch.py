@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from replay.errors import DataError
+from replay.schema import FOLLOWING
 
 Array = TypeVar("Array")
 """`numpy.ndarray` on the way to the learner, `torch.Tensor` inside it."""
@@ -31,7 +32,8 @@ class Request:
     length: int = 1
     """Steps of a window (windows only)."""
     columns: tuple[str, ...] = ()
-    """Columns beyond the standard ones, by name; they arrive in `Batch.extras`. `return_to_go` is computed."""
+    """Columns beyond the standard ones, by name; they arrive in `Batch.extras`. Three are computed: `return_to_go`, and
+    (transitions only) `next_action` and `has_next_action`; see `Store.gather`."""
 
     def __post_init__(self) -> None:
         if self.kind not in ("transitions", "windows", "episodes"):
@@ -44,6 +46,16 @@ class Request:
             raise DataError(f"request.n_step: {self.n_step} with kind={self.kind!r}; n-step sums are for transitions.")
         if not 0.0 <= self.discount <= 1.0:
             raise DataError(f"request.discount: found {self.discount}, expected a number in [0, 1].")
+        following = [name for name in self.columns if name in FOLLOWING]
+        if self.kind != "transitions" and following:
+            raise DataError(
+                f"request.columns: {', '.join(following)} with kind={self.kind!r}, expected transitions; {self.kind} "
+                "hold the actions that follow already: use action[:, 1:] and mask[:, 1:]."
+            )
+
+    def scaled(self, reward: np.ndarray) -> np.ndarray:
+        """Rewards as a batch has them: scaled and shifted, float32 for float32."""
+        return reward * np.float32(self.reward_scale) + np.float32(self.reward_shift)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,13 @@ DTYPES = (
 """What a tensor column may hold. Booleans are left out because Arrow packs them into bits, which no
 NumPy view can read: they are kept as uint8."""
 
-RESERVED = ("action", "reward", "terminated", "truncated", "return_to_go", "observation", "index", "mask", "weight")
+RETURN_TO_GO = "return_to_go"
+NEXT_ACTION = "next_action"
+FOLLOWING = (NEXT_ACTION, "has_next_action")
+COMPUTED = (RETURN_TO_GO, *FOLLOWING)
+"""What a request may name among its columns though no file holds it: `Store.gather` says what each is."""
+
+RESERVED = ("action", "reward", "terminated", "truncated", *COMPUTED, "observation", "index", "mask", "weight")
 
 
 @dataclass(frozen=True)

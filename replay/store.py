@@ -12,15 +12,14 @@ import numpy as np
 from replay import images
 from replay.addresses import Addresses, keep_freed_memory
 from replay.batch import Batch, Request, concatenate
+from replay.computed import following, returns_to_go
 from replay.draw import TRAIN, draw, draw_episodes
 from replay.errors import DataError
 from replay.maps import Maps, default_max_maps
-from replay.returns import backward, n_step, tail
+from replay.returns import backward, n_step
+from replay.schema import COMPUTED, FOLLOWING, RETURN_TO_GO
 from replay.spaces import Dict, observation_columns
 from replay.view import Rows, View
-
-RETURN_TO_GO = "return_to_go"
-"""A column that is computed, never stored."""
 
 _PLANS = 64
 """Requests whose addresses are remembered."""
@@ -84,18 +83,20 @@ class Store:
           observation, with zero action, reward, flags and discount.
         - episodes: the same, T being the most steps that any of the rows has left.
 
-        Arrays are copies; the two observations of one-step transitions are views of one array. `return_to_go`
-        among the columns is the discounted sum of rewards (after
-        scale and shift) up to the episode's end, or to and including its next terminated step: (B,) or
-        (B, T). It does not bootstrap: of a truncated episode it is the sum of what was recorded.
+        Arrays are copies; the two observations of one-step transitions are views of one array. Of the columns,
+
+        - return_to_go is the discounted sum of rewards (after scale and shift) up to the episode's end, or to and
+          including its next terminated step: float32 (B,) or (B, T). It does not bootstrap: of a truncated episode
+          it is the sum of what was recorded.
+        - next_action is the logged action taken in `next_observation`: (B, ...) as actions are. Where none is stored
+          (the sum ended in a terminated step or at the episode's stored end) the row's own action stands in, and
+          has_next_action, uint8 (B,), is 0.
 
         Raises `DataError` for a shard that the store does not hold or that is damaged, for rows outside of
         it, and for columns that the view does not have.
         """
         with self._lock:
-            length = request.length
-            if request.kind == "episodes":
-                length = int(rows.remaining.max())
+            length = int(rows.remaining.max()) if request.kind == "episodes" else request.length
             batch = self._gather(rows, request, key, length)
             self.rows_served += len(rows.index)
             return batch
@@ -175,8 +176,11 @@ class Store:
         observation, next_observation = self._pair(plan, at, rows, None)
         reward = take("reward", at)
         if plan.scaled:
-            reward = _scaled(reward, request)
+            reward = request.scaled(reward)
         terminated, truncated = plan.addresses.flags(at)
+        extras = {name: take(name, at) for name in plan.extras}
+        if plan.following:
+            extras |= following(plan.following, plan.addresses, at, 1, rows.remaining, terminated)
         return Batch(
             observation,
             take("action", at),
@@ -188,7 +192,7 @@ class Store:
             rows.index,
             None,
             rows.weight,
-            {name: take(name, at) for name in plan.extras},
+            extras,
             key,
         )
 
@@ -197,12 +201,14 @@ class Store:
     ) -> Batch[np.ndarray]:
         take = plan.addresses.take
         steps = np.minimum(np.arange(request.n_step), rows.remaining[:, None] - 1)
-        reward = _scaled(take("reward", at, steps), request)
+        reward = request.scaled(take("reward", at, steps))
         flags = take("terminated", at, steps), take("truncated", at, steps)
         sums = n_step(reward, *flags, rows.remaining, request.discount)
         extras = {name: take(name, at) for name in plan.extras}
         if plan.to_go:
-            extras[RETURN_TO_GO] = _tails(plan, at, rows.remaining, request).astype(np.float32)
+            extras[RETURN_TO_GO] = returns_to_go(plan.addresses, at, rows.remaining, request).astype(np.float32)
+        if plan.following:
+            extras |= following(plan.following, plan.addresses, at, sums.steps, rows.remaining, sums.terminated)
         observation, next_observation = self._pair(plan, at, rows, sums.steps)
         return Batch(
             observation=observation,
@@ -226,7 +232,7 @@ class Store:
         steps = np.minimum(np.arange(length + 1), rows.remaining[:, None])
         inner = steps[:, :-1]
         mask = (np.arange(length) < rows.remaining[:, None]).astype(np.uint8)
-        reward = _scaled(take("reward", at, inner), request) * mask.astype(np.float32)
+        reward = request.scaled(take("reward", at, inner)) * mask.astype(np.float32)
         terminated = take("terminated", at, inner) * mask
         extras = {name: take(name, at, inner) for name in plan.extras}
         if plan.to_go:
@@ -234,7 +240,7 @@ class Store:
             behind = np.flatnonzero(rows.remaining > length)
             if len(behind):
                 further = at[:, behind] + length * plan.addresses.strides
-                after[behind] = _tails(plan, further, rows.remaining[behind] - length, request)
+                after[behind] = returns_to_go(plan.addresses, further, rows.remaining[behind] - length, request)
             extras[RETURN_TO_GO] = backward(reward, terminated, after, request.discount).astype(np.float32)
         both = {name: self._observe(plan, name, at, rows, steps) for name in self._observations}
         return Batch(
@@ -310,10 +316,10 @@ class Store:
         return self._plan
 
     def _new_plan(self, request: Request) -> _Plan:
-        extras = tuple(name for name in request.columns if name != RETURN_TO_GO)
+        extras = tuple(name for name in request.columns if name not in COMPUTED)
         for name in extras:
             if name not in self.view.extras:
-                known = ", ".join([*sorted(self.view.extras), RETURN_TO_GO])
+                known = ", ".join([*sorted(self.view.extras), *COMPUTED])
                 raise DataError(f"request.columns: the data has no {name!r}; it has {known}.")
         names = (*self._observations, "action", "reward", "terminated", "truncated", *extras)  # flags side by side
         numbers = [self._number[name] for name in names]
@@ -367,6 +373,7 @@ class _Plan:
         self.extras = extras
         self.addresses = addresses
         self.to_go = RETURN_TO_GO in request.columns
+        self.following = tuple(name for name in request.columns if name in FOLLOWING)
         self.single = request.kind == "transitions" and request.n_step == 1 and not self.to_go
         self.scaled = request.reward_scale != 1.0 or request.reward_shift != 0.0
         self.discounts = np.array([request.discount, 0.0], np.float32)
@@ -389,16 +396,3 @@ def sample(
     else:
         rows = draw(view, seed=seed, sequence=sequence, count=count, stream=stream, shards_per_draw=shards_per_draw)
     return store.gather(rows, request, (seed, sequence))
-
-
-def _scaled(reward: np.ndarray, request: Request) -> np.ndarray:
-    return reward * np.float32(request.reward_scale) + np.float32(request.reward_shift)
-
-
-def _tails(plan: _Plan, at: np.ndarray, remaining: np.ndarray, request: Request) -> np.ndarray:
-    """float64 (B,): returns-to-go of the steps at `at`, each read to the end of its episode."""
-    start = np.repeat(np.arange(len(remaining)), remaining)
-    steps = np.arange(len(start)) - (np.cumsum(remaining) - remaining)[start]
-    reward = _scaled(plan.addresses.along("reward", at, start, steps), request)
-    terminated = plan.addresses.along("terminated", at, start, steps).astype(np.int64)
-    return tail(reward, terminated, remaining, request.discount)

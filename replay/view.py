@@ -71,7 +71,8 @@ class View:
     extras: dict[str, Box]
     """Extra columns that every member has."""
     statistics: dict[str, dict[str, Any]]
-    """Of the mixture (whole datasets, in the proportions of the draw): count, mean, std, min, max by column."""
+    """Of the mixture (whole datasets, in the proportions of the draw): count, mean, std, min, max by column; and under
+    "return" those of the selected episodes' undiscounted returns, the rewards as they are stored."""
     members: tuple[Member, ...]
     weighted: bool
     """Whether members are drawn in other proportions than their sizes."""
@@ -161,7 +162,10 @@ class View:
         return View(
             spaces=datasets[0].spaces,
             extras=_common_extras(datasets),
-            statistics=_mixture(datasets, shares if weighted else None),
+            statistics={
+                **_mixture(datasets, shares if weighted else None),
+                "return": _returns(datasets, parts, shares if weighted else None),
+            },
             members=tuple(
                 Member(str(d.path), d.columns, (int(offsets[i]), int(offsets[i + 1])), float(shares[i]))
                 for i, d in enumerate(datasets)
@@ -276,9 +280,26 @@ def _mixture(datasets: Sequence[Dataset], shares: np.ndarray | None) -> dict[str
         entries: list[Mapping[str, Any]] = [dataset.statistics[name] for dataset in datasets]
         if len({np.shape(entry["mean"]) for entry in entries}) > 1:
             continue  # an extra of the same name and another shape
-        counts = np.array([float(entry["count"]) for entry in entries])
-        merged[name] = moments.merge(entries, (counts / counts.sum() if shares is None else shares).tolist())
+        merged[name] = _merged(entries, shares)
     return merged
+
+
+def _returns(
+    datasets: Sequence[Dataset], parts: Sequence[Mapping[str, np.ndarray]], shares: np.ndarray | None
+) -> dict[str, Any]:
+    """From the tables of episodes, whatever the manifests say: a relabelled child has returns of its own."""
+    entries: list[Mapping[str, Any]] = []
+    for dataset, part in zip(datasets, parts, strict=True):
+        collected = moments.Moments(())
+        collected.add(dataset.episodes["return"][part["episode"]])
+        entries.append(collected.entry())
+    return _merged(entries, shares)
+
+
+def _merged(entries: Sequence[Mapping[str, Any]], shares: np.ndarray | None) -> dict[str, Any]:
+    """In these shares; without them, each entry counts for as much as it has rows."""
+    counts = np.array([float(entry["count"]) for entry in entries])
+    return moments.merge(entries, (counts / counts.sum() if shares is None else shares).tolist())
 
 
 def _is_extra(column: Column, spaces: Spaces) -> bool:

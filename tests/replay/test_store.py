@@ -119,7 +119,7 @@ def test_extra_columns_arrive_when_asked_for(write, episode):
     assert list(batch.extras) == ["goal"]
     np.testing.assert_array_equal(batch.extras["goal"], goals["goal"])
     assert batch.extras["goal"].dtype == np.float64
-    with pytest.raises(DataError, match="no 'speed'; it has goal, logprob, return_to_go"):
+    with pytest.raises(DataError, match="no 'speed'; it has goal, logprob, return_to_go, next_action, has_next_action"):
         everything(view, columns=("speed",))
 
 
@@ -134,6 +134,86 @@ def test_any_width_of_row(write, episode, dtype, shape):
     np.testing.assert_array_equal(batch.observation, np.concatenate([part[:-1] for part in rows]))
     np.testing.assert_array_equal(batch.next_observation, np.concatenate([part[1:] for part in rows]))
     assert batch.observation.dtype == dtype
+
+
+FOLLOWING = ("next_action", "has_next_action")
+
+
+def next_actions(view, **request):
+    """The first element of every next action, in hundredths: the number of the row it was logged in; and the flags."""
+    extras = everything(view, columns=FOLLOWING, **request).extras
+    assert (extras["next_action"].dtype, extras["has_next_action"].dtype) == (F32, np.uint8)
+    return np.rint(100 * extras["next_action"][:, 0]).astype(int).tolist(), extras["has_next_action"].tolist()
+
+
+def test_the_next_action_is_the_one_of_the_next_row(write, episode):
+    # Episodes of 4, 1 and 3 steps; at their stored ends the row's own action stands in.
+    view = write([episode(0, 4), episode(1, 1), episode(2, 3)], shard_bytes=1).view()
+    assert len(view.files) == 3
+    assert next_actions(view) == ([1, 2, 3, 3, 0, 1, 2, 2], [1, 1, 1, 0, 0, 1, 1, 0])
+
+
+def test_the_next_action_of_a_sum_is_where_the_sum_ends(write, episode):
+    view = write([episode(0, 5), episode(1, 1), episode(2, 3)], shard_bytes=1).view()
+    found = ([3, 4, 2, 3, 4, 0, 0, 1, 2], [1, 1, 0, 0, 0, 0, 0, 0, 0])
+    assert next_actions(view, n_step=3) == found
+    stored_end = [episode(0, 5, truncated=flags(0, 0, 0, 0, 0))]
+    assert next_actions(write(stored_end, "more").view(), n_step=3) == ([3, 4, 2, 3, 4], [1, 1, 0, 0, 0])
+
+
+def test_no_action_follows_a_terminated_step(write, episode):
+    going_on = episode(0, 5, terminated=flags(0, 1, 0, 0, 1), truncated=flags(0, 0, 0, 0, 0))
+    view = write([going_on]).view()
+    assert next_actions(view) == ([1, 1, 3, 4, 4], [1, 0, 1, 1, 0])
+    assert next_actions(view, n_step=2) == ([0, 1, 4, 3, 4], [0, 0, 1, 0, 0])
+
+
+def test_an_action_follows_a_truncated_step_inside_an_episode(write, episode):
+    """The sum stops there and bootstraps from the next row, which is where the next action was taken."""
+    view = write([episode(0, 4, truncated=flags(0, 1, 0, 1))]).view()
+    assert next_actions(view) == ([1, 2, 3, 3], [1, 1, 1, 0])
+    assert next_actions(view, n_step=3) == ([2, 2, 2, 3], [1, 1, 0, 0])
+
+
+def test_discrete_next_actions_are_never_the_filler(write, episode):
+    spaces = replay.Spaces(replay.Box((3,)), replay.Discrete(4, start=7))
+    view = write([episode(0, 3, action=np.array([9, 10, 8]))], spaces=spaces).view()
+    extras = everything(view, columns=FOLLOWING).extras
+    assert extras["next_action"].tolist() == [10, 8, 8]
+    assert extras["next_action"].dtype == np.int64
+    assert list(everything(view, columns=("has_next_action",)).extras) == ["has_next_action"]
+
+
+def test_next_actions_come_beside_other_columns(view):
+    every = ("next_action", "return_to_go", "has_next_action")
+    for request in ({}, {"n_step": 3}):
+        alone, together = everything(view, columns=FOLLOWING, **request), everything(view, columns=every, **request)
+        assert set(together.extras) == set(every)
+        for name in FOLLOWING:
+            np.testing.assert_array_equal(alone.extras[name], together.extras[name])
+        np.testing.assert_array_equal(alone.reward, together.reward)
+
+
+@pytest.mark.parametrize("kind", ["windows", "episodes"])
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_windows_hold_the_actions_that_follow_already(kind, name):
+    with pytest.raises(DataError, match=rf"request.columns: {name} with kind='{kind}', expected transitions; .*action"):
+        Request(kind=kind, columns=(name,))
+
+
+def test_computed_columns_have_their_names_to_themselves(write, episode):
+    logged = np.zeros((3, 2), F32)
+    with pytest.raises(DataError, match="'next_action' belongs to a standard column; rename the extra"):
+        write([episode(0, 3, extras={"next_action": logged})], extras={"next_action": replay.Box((2,))})
+
+
+def test_few_maps_give_the_same_next_actions(view):
+    request = Request(columns=FOLLOWING, n_step=2)
+    rows = replay.draw(view, seed=0, sequence=0, count=40)
+    rows = rows.take(np.random.default_rng(0).permutation(40))
+    expected, found = Store(view).gather(rows, request), Store(view, max_maps=2).gather(rows, request)
+    for name in FOLLOWING:
+        np.testing.assert_array_equal(found.extras[name], expected.extras[name])
 
 
 @pytest.mark.parametrize("kind", [{}, {"n_step": 3}, {"kind": "windows", "length": 4}, {"kind": "episodes"}])

@@ -1,12 +1,13 @@
 """Views: which episodes of which datasets, and where each transition lies."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import replay
-from replay import Box, DataError, Spaces, View, locate, permanent_ids
+from replay import Box, DataError, Spaces, View, locate, operations, permanent_ids
 
 
 @pytest.fixture
@@ -110,6 +111,38 @@ def test_statistics_are_those_of_the_mixture(write, episode):
     mean = (1 + 104) / 2
     second = (np.square(rewards[0] - mean).mean() + np.square(rewards[1] - mean).mean()) / 2
     np.testing.assert_allclose([half["mean"], half["std"]], [mean, np.sqrt(second)])
+
+
+def returns(view):
+    entry = view.statistics["return"]
+    return {name: np.asarray(entry[name]).tolist() for name in ("count", "mean", "std", "min", "max")}
+
+
+def test_returns_are_those_of_the_selected_episodes(write, episode):
+    """Undiscounted sums: 0 + 1 + 2 = 3, then 100 + 101 = 201, then 200."""
+    data = write([episode(0, 3), episode(1, 2), episode(2, 1, split="test")])
+    assert data.statistics["return"]["mean"] == (3 + 201 + 200) / 3
+    assert returns(data.view()) == {"count": 2, "mean": 102, "std": 99, "min": 3, "max": 201}
+    assert returns(data.view("all", "length < 3")) == {"count": 2, "mean": 200.5, "std": 0.5, "min": 200, "max": 201}
+    assert returns(data.view("test")) == {"count": 1, "mean": 200, "std": 0, "min": 200, "max": 200}
+
+
+def test_returns_of_several_datasets(write, episode):
+    """Every episode counts alike; with weights, every dataset as much as it is drawn from."""
+    a, b = write([episode(0, 3)], "a"), write([episode(1, 2), episode(1, 2)], "b")
+    pooled = returns(View.of([(a, None), (b, None)]))
+    assert (pooled["count"], pooled["min"], pooled["max"]) == (3, 3, 201)
+    np.testing.assert_allclose([pooled["mean"], pooled["std"]], [(3 + 2 * 201) / 3, np.std([3, 201, 201])])
+    assert returns(View.of([(a, 1.0), (b, 1.0)])) == {"count": 3, "mean": 102, "std": 99, "min": 3, "max": 201}
+
+
+def test_a_relabelled_child_has_its_own_returns(write, episode, tmp_path):
+    parent = write([episode(0, 3), episode(1, 2)])
+    child = operations.relabel(parent, tmp_path / "child", lambda old: replace(old, reward=1 - old.reward))
+    assert returns(child.view()) == {"count": 2, "mean": -99.5, "std": 99.5, "min": -199, "max": 0}
+    assert child.statistics["return"]["min"] == -199
+    both = returns(View.of([(parent, None), (child, None)]))
+    assert (both["count"], both["min"], both["max"]) == (4, -199, 201)
 
 
 def test_datasets_that_do_not_fit_together(write, episode):
