@@ -5,11 +5,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PEERS := .venv-peers
 PIP_FLAGS := --no-input --disable-pip-version-check --quiet --quiet --progress-bar off
-BENCHMARKS ?= $(sort $(wildcard benchmarks/[a-z]*.py))
+# learning.py takes hours, and has a door of its own.
+BENCHMARKS ?= $(filter-out benchmarks/learning.py,$(sort $(wildcard benchmarks/[a-z]*.py)))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench
+.PHONY: help install demo test lint bench learning
 
 help:
 	@echo "make install   .venv with everything in it; then .venv/bin/quiver --help"
@@ -17,6 +18,7 @@ help:
 	@echo "make test      the test suite; make test ARGS='-k topology' for a part of it"
 	@echo "make lint      style, types, and which package may import which"
 	@echo "make bench     the benchmarks, beside the peers they name (installs those into $(PEERS))"
+	@echo "make learning  every method trained and scored beside d3rlpy's: hours, and it resumes; ARGS=--dry-run tells"
 
 install: $(VENV)/installed
 
@@ -36,6 +38,9 @@ bench: $(PEERS)/installed
 	@failed=; for program in $(BENCHMARKS); do \
 		echo; echo "== $$program"; $(PEERS)/bin/python $$program $(ARGS) || failed="$$failed $$program"; \
 	done; test -z "$$failed" || { echo; echo "claims that did not hold here:$$failed"; exit 1; }
+
+learning: install $(PEERS)/installed
+	$(VENV)/bin/python benchmarks/learning.py --peers $(PEERS) $(or $(ARGS),--minimal)
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(call environment,$(VENV))

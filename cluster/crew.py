@@ -38,7 +38,7 @@ class Crew:
     ) -> None:
         self.backend = backend
         self._spec, self._recipe, self._topology, self._view = spec, recipe, topology, view
-        self._request = request
+        self.request = request
         names = [f"replay_shard-{number}" for number in range(shard_actor_count(view, topology))]
         self._stations = routing.stations([backend.node_of(name) for name in names])
         holdings = routing.assign(transitions_by_shard(view), [len(actors) for actors in self._stations])
@@ -95,7 +95,7 @@ class Crew:
         """References to the rows' parts, one for each node that holds some, and the order they go together in."""
         route = routing.route(rows, self._owner)
         parts = [
-            self.backend.call(self.shards[next(self._turns[station])], "gather", pack_rows(part, self._request))
+            self.backend.call(self.shards[next(self._turns[station])], "gather", pack_rows(part, self.request))
             for station, part in route.parts
         ]
         return route.order, parts

@@ -149,6 +149,7 @@ class Loop:
                 sequence=sequence,
                 count=recipe.batch_size,
                 shards_per_draw=recipe.shards_per_draw,
+                kind=self._crew.request.kind,
             )
             for sequence in self._schedule.draws_of(chunk)
         ]

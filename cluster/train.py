@@ -72,6 +72,11 @@ def train(
         raise RunError(f"--updaters: {recipe.algorithm} has no targets to compute; leave the option out.")
     if recipe.batch_size % topology.learners.count:
         raise RunError(f"--batch-size: {recipe.batch_size} does not divide by --learners {topology.learners.count}.")
+    if algorithm.requires.kind == "episodes" and (recipe.priority_exponent > 0 or recipe.shards_per_draw is not None):
+        raise RunError(
+            f"--priority-exponent, --shards-per-draw: {recipe.algorithm} learns from whole episodes, and these are for "
+            "transitions; leave them out."
+        )
     if recipe.priority_exponent > 0 and (topology.learners.count > 1 or view.weighted):
         raise RunError("--priority-exponent: prioritised sampling takes one learner and datasets without weights.")
     reference_scores = datasets[0][0].reference_scores if len(datasets) == 1 else None
@@ -202,7 +207,14 @@ def _hold_diagnostics(crew: Crew, view: View, validation: View | None, recipe: R
             continue
         rows = concatenate_rows(
             [
-                draw(source, seed=recipe.seed, sequence=number, count=recipe.batch_size, stream=stream)
+                draw(
+                    source,
+                    seed=recipe.seed,
+                    sequence=number,
+                    count=recipe.batch_size,
+                    stream=stream,
+                    kind=crew.request.kind,
+                )
                 for number in range(DIAGNOSTIC_BATCHES)
             ]
         )

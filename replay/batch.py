@@ -115,9 +115,12 @@ class Batch(Generic[Array]):
 
 
 def concatenate(parts: list[Batch[np.ndarray]]) -> Batch[np.ndarray]:
-    """Batches with the same fields, one after the other. The key is the first part's."""
+    """Batches with the same fields, one after the other, padded to the longest episode. The key is the first one's."""
     if len(parts) == 1:
         return parts[0]
+    if parts[0].mask is not None:
+        length = max(part.reward.shape[1] for part in parts)
+        parts = [part if part.reward.shape[1] == length else _lengthened(part, length) for part in parts]
     changes: dict[str, Any] = {}
     for entry in fields(parts[0]):
         values = [getattr(part, entry.name) for part in parts]
@@ -129,3 +132,23 @@ def concatenate(parts: list[Batch[np.ndarray]]) -> Batch[np.ndarray]:
             else np.concatenate(values)
         )
     return replace(parts[0], **changes)
+
+
+def _lengthened(batch: Batch[np.ndarray], length: int) -> Batch[np.ndarray]:
+    """Episodes (B, T, …) with padding behind them: the last observation again, and nothing else."""
+    more = length - batch.reward.shape[1]
+
+    def zeros(array: np.ndarray) -> np.ndarray:
+        return array if array.ndim < 2 else np.pad(array, [(0, 0), (0, more), *[(0, 0)] * (array.ndim - 2)])
+
+    def last(array: np.ndarray, after: np.ndarray) -> np.ndarray:
+        return np.concatenate([array, np.repeat(after[:, -1:], more, axis=1)], axis=1)
+
+    behind = batch.next_observation
+    observation, next_observation = (
+        {name: last(array, behind[name]) for name, array in found.items()}
+        if isinstance(found, Mapping) and isinstance(behind, Mapping)
+        else last(found, behind)  # type: ignore[arg-type]
+        for found in (batch.observation, behind)
+    )
+    return replace(batch.map(zeros), observation=observation, next_observation=next_observation)

@@ -11,6 +11,7 @@ import threading
 
 import numpy as np
 
+from replay.batch import Kind
 from replay.errors import DataError
 from replay.view import Rows, View, locate
 
@@ -60,16 +61,21 @@ def draw(
     count: int,
     stream: int = TRAIN,
     shards_per_draw: int | None = None,
+    kind: Kind = "transitions",
 ) -> Rows:
     """`count` transitions, with replacement, sorted by index so that memory is walked forward.
 
     Every transition is equally likely; in a weighted view, every transition of the same dataset. With
     `shards_per_draw`, they come from that many shards, chosen (with replacement) in proportion to
     their transitions, so that the probability of each transition stays the same and only the
-    transitions of one draw become dependent.
+    transitions of one draw become dependent. Where `kind` is episodes, they are the first of so many episodes.
     """
     if count < 1:
         raise DataError(f"draw: count is {count}, expected at least 1.")
+    if kind == "episodes":
+        if shards_per_draw is not None:
+            raise DataError(f"shards_per_draw: found {shards_per_draw}, but whole episodes are drawn from all shards.")
+        return draw_episodes(view, seed=seed, sequence=sequence, count=count, stream=stream)
     if shards_per_draw is not None:
         index = _few_shards(view, uniforms(seed, stream, sequence, shards_per_draw + 2 * count), shards_per_draw)
     elif view.weighted:

@@ -13,7 +13,7 @@ from replay import images
 from replay.addresses import Addresses, keep_freed_memory
 from replay.batch import Batch, Request, concatenate
 from replay.computed import following, returns_to_go
-from replay.draw import TRAIN, draw, draw_episodes
+from replay.draw import TRAIN, draw
 from replay.errors import DataError
 from replay.maps import Maps, default_max_maps
 from replay.returns import backward, n_step
@@ -391,8 +391,13 @@ def sample(
     shards_per_draw: int | None = None,
 ) -> Batch[np.ndarray]:
     """Draw and gather: the batch at (seed, stream, sequence)."""
-    if request.kind == "episodes":
-        rows = draw_episodes(view, seed=seed, sequence=sequence, count=count, stream=stream)
-    else:
-        rows = draw(view, seed=seed, sequence=sequence, count=count, stream=stream, shards_per_draw=shards_per_draw)
+    rows = draw(
+        view,
+        seed=seed,
+        sequence=sequence,
+        count=count,
+        stream=stream,
+        shards_per_draw=shards_per_draw,
+        kind=request.kind,
+    )
     return store.gather(rows, request, (seed, sequence))

@@ -20,8 +20,21 @@ KNOBS: dict[str, dict[str, Any]] = {
     "bc": SMALL,
     "iql": SMALL,
     "cql": SMALL,
+    "calql": SMALL,
+    "td3bc": SMALL,
+    "rebrac": SMALL,
+    "awac": SMALL,
+    "awr": SMALL,
     "edac": {**SMALL, "members": 4},
+    "redq": {**SMALL, "members": 4},
+    "msg": {**SMALL, "members": 4},
     "qtopt": {**SMALL, "lag_steps": 8},
+    "fql": SMALL,
+    "lstd": {"features": 32, "solve_every": 4},
+    "lspi": {"features": 32, "solve_every": 4},
+    "bcq": {**SMALL, "generative_hidden": (16,), "acting_samples": 10},
+    "bear": {**SMALL, "generative_hidden": (16,), "warm_up_steps": 4},
+    "brac": {**SMALL, "warm_up_steps": 4},
 }
 SPACES = Spaces(Box((4,)), Box((2,), low=(-1.0,), high=(1.0,)))
 

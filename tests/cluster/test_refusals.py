@@ -111,6 +111,13 @@ def test_several_learners_need_processes() -> None:
         Topology(serial=True, learners=Role(2))
 
 
+@pytest.mark.parametrize("changes", [{"priority_exponent": 0.6}, {"shards_per_draw": 2}])
+def test_whole_episodes_are_not_drawn_like_transitions(
+    dataset: Path, tmp_path: Path, changes: dict[str, float]
+) -> None:
+    refused(tmp_path / "run", recipe(dataset, "awr", **changes), RunError, "awr learns from whole episodes")
+
+
 def test_a_gpu_that_is_not_there(dataset: Path, tmp_path: Path) -> None:
     import torch
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import learners
 from cluster.options import Cadence
-from tests.cluster.runs import QUIET, assert_same_parameters, parameters, recipe, run_once
+from tests.cluster.runs import QUIET, assert_same_parameters, make_dataset, parameters, recipe, run_once
 
 WITH_TARGETS = [name for name in learners.names() if learners.algorithm_class(name).has_targets]
 
@@ -19,6 +20,17 @@ def test_chunks_of_one_step_at_depth_zero_are_the_fused_run(dataset: Path, tmp_p
     run_once(tmp_path / "fused", recipe(dataset, algorithm, fused=True))
     run_once(tmp_path / "updaters", recipe(dataset, algorithm, chunk_steps=1, depth=0))
     assert_same_parameters(tmp_path / "fused", tmp_path / "updaters")
+
+
+def test_whole_episodes_of_any_length_are_labelled_as_they_are_trained_on(dataset: Path, tmp_path: Path) -> None:
+    shorter = make_dataset(tmp_path / "shorter", steps=7, seed=1)
+    both = recipe(dataset, "awr", datasets=((str(dataset), None), (str(shorter), None)), batch_size=4)
+    run_once(tmp_path / "fused", replace(both, fused=True))
+    run_once(tmp_path / "updaters", replace(both, chunk_steps=1, depth=0))
+    result = run_once(tmp_path / "chunks", replace(both, fused=True, chunk_steps=6))
+    assert_same_parameters(tmp_path / "fused", tmp_path / "updaters")
+    assert_same_parameters(tmp_path / "fused", tmp_path / "chunks")
+    assert result.summary["shards"][0]["rows"] == (24 + 8) * 4  # an episode counts as one
 
 
 def test_the_length_of_a_chunk_does_not_matter_to_a_fused_run(dataset: Path, tmp_path: Path) -> None:
@@ -73,8 +85,16 @@ def test_label_reuse_draws_fewer_rows(dataset: Path, tmp_path: Path) -> None:
     assert twice.summary["shards"][0]["rows"] == 12 * 16 + diagnostics
 
 
-def test_prioritised_sampling_changes_what_is_drawn(dataset: Path, tmp_path: Path) -> None:
-    run_once(tmp_path / "uniform", recipe(dataset))
-    run_once(tmp_path / "prioritised", recipe(dataset, priority_exponent=0.6))
+@pytest.mark.parametrize("algorithm", [name for name in WITH_TARGETS if name != "awr"])
+def test_prioritised_sampling_and_n_step_returns_serve_every_value_method(
+    dataset: Path, tmp_path: Path, algorithm: str
+) -> None:
+    """The first chunks are drawn before any priority is known: what comes later must differ. (AWR draws episodes.)"""
+    base = recipe(dataset, algorithm)
+    plain = replace(base, knobs={**base.knobs, "n_step": 3})
+    run_once(tmp_path / "uniform", plain)
+    run_once(tmp_path / "prioritised", replace(plain, priority_exponent=0.6))
+    run_once(tmp_path / "again", replace(plain, priority_exponent=0.6))
     uniform, prioritised = parameters(tmp_path / "uniform"), parameters(tmp_path / "prioritised")
     assert any(uniform[name].tobytes() != prioritised[name].tobytes() for name in uniform)
+    assert_same_parameters(tmp_path / "prioritised", tmp_path / "again")

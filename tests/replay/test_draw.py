@@ -91,6 +91,8 @@ def test_episodes_are_equally_likely_whatever_their_length(view):
     assert np.abs(found - 3200).max() < 5 * 53
     with pytest.raises(DataError, match="count is 0"):
         draw_episodes(view, seed=0, sequence=0, count=0)
+    with pytest.raises(DataError, match=r"shards_per_draw: found 2, but whole episodes are drawn from all shards"):
+        draw(view, seed=0, sequence=0, count=1, shards_per_draw=2, kind="episodes")
 
 
 def test_numbers_stay_below_one():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import replay
 from replay import Box, Dict, Image, Request, Spaces, Store, locate, sample
 from replay.returns import backward, tail
 
@@ -48,6 +49,15 @@ def test_episodes_are_as_long_as_the_longest(write, episode):
     sampled = [batch for s in range(20) for batch in [two_episodes(view, s)]]
     assert {batch.reward.shape[1] for batch in sampled} == {2, 3, 4}
     assert all((batch.observation[:, 0, 1] == 0).all() for batch in sampled)
+
+
+def test_episodes_gathered_apart_are_those_gathered_together(write, episode):
+    view = write([episode(0, 2), episode(1, 4), episode(2, 3)]).view()
+    together = gather(view, [0, 2, 6], kind="episodes")
+    apart = replay.concatenate([gather(view, [index], kind="episodes") for index in (0, 2, 6)])
+    for name in ("observation", "next_observation", "action", "reward", "discount", "terminated", "truncated", "mask"):
+        np.testing.assert_array_equal(getattr(apart, name), getattr(together, name), err_msg=name)
+    assert apart.index.tolist() == [0, 2, 6]
 
 
 def two_episodes(view, sequence):
