@@ -9,7 +9,7 @@ from typing import Any
 
 from learners.algorithm import Algorithm, Metrics, Observation, Targets, Weights
 from learners.errors import LearnerError
-from replay.spaces import Spaces
+from replay.spaces import Discrete, Spaces
 
 __all__ = [
     "Algorithm",
@@ -27,8 +27,21 @@ ALGORITHMS = {
     "bc": "learners.bc:BC",
     "iql": "learners.iql:IQL",
     "cql": "learners.cql:CQL",
+    "calql": "learners.calql:CalQL",
+    "td3bc": "learners.td3bc:TD3BC",
+    "rebrac": "learners.rebrac:ReBRAC",
+    "awac": "learners.awac:AWAC",
+    "awr": "learners.awr:AWR",
     "edac": "learners.edac:EDAC",
+    "redq": "learners.redq:REDQ",
+    "msg": "learners.msg:MSG",
     "qtopt": "learners.qtopt:QTOpt",
+    "fql": "learners.fql:FQL",
+    "lstd": "learners.lstd:LSTD",
+    "lspi": "learners.lspi:LSPI",
+    "bcq": "learners.bcq:BCQ",
+    "bear": "learners.bear:BEAR",
+    "brac": "learners.brac:BRAC",
 }
 
 
@@ -42,7 +55,11 @@ def algorithm_class(name: str) -> Any:
         near = difflib.get_close_matches(name, ALGORITHMS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise LearnerError(f"algorithm: found {name!r}, expected one of {', '.join(names())}.{hint}")
-    module, _, attribute = ALGORITHMS[name].partition(":")
+    return _load(ALGORITHMS[name])
+
+
+def _load(where: str) -> Any:
+    module, _, attribute = where.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
@@ -72,6 +89,8 @@ def create(
             near = difflib.get_close_matches(knob, known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise LearnerError(f"{name}: unknown knob {knob!r}; it has {', '.join(sorted(known))}.{hint}")
+    if isinstance(spaces.action, Discrete) and algorithm.discrete is not None:
+        algorithm = _load(algorithm.discrete)
     return algorithm(
         spaces, algorithm.Config(**knobs), seed=seed, statistics=statistics, device=device, compile=compile
     )

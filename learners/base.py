@@ -1,14 +1,13 @@
-"""What the algorithms share: building, moving weights in and out, acting. The losses are theirs."""
+"""What the algorithms share: building, one gradient step, moving weights in and out, acting. The losses are theirs."""
 
 from __future__ import annotations
 
-import logging
-import os
-import shutil
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -17,51 +16,50 @@ from torch import Tensor, nn
 
 from learners import randomness
 from learners.algorithm import Metrics, Observation, Targets, Weights
+from learners.averages import Averages
+from learners.compilation import compiled
+from learners.config import CommonConfig
+from learners.dropout import Dropout, switch
+from learners.encoders import Features, random_crop, rows_of
 from learners.errors import LearnerError
+from learners.factory import NetworkFactory
+from learners.inputs import Inputs
 from learners.normaliser import Normaliser, Statistics
-from learners.optimisation import Optimiser, Reduce
+from learners.optimisation import Optimiser, Reduce, adam, flatten_, half_cosine, polyak_
+from learners.state import flat_weights, load_flat_weights, load_named_state, named_state, part
 from replay.batch import Batch, Request
-from replay.spaces import Spaces
+from replay.spaces import Box, Discrete, Spaces
 
-logger = logging.getLogger(__name__)
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class CommonConfig:
-    """Knobs that every algorithm has."""
-
-    discount: float = 0.99  # γ.
-    n_step: int = 1  # Rewards summed before bootstrapping.
-    reward_scale: float = 1.0  # Rewards are scaled first,
-    reward_shift: float = 0.0  # then shifted.
-    learning_rate: float = 3e-4  # Of Adam, for every network.
-    hidden: tuple[int, ...] = (256, 256)  # Widths of the hidden layers.
-    layer_norm: bool = False  # LayerNorm before each activation of the value networks.
-    normalise_observation: bool = True  # Zero mean and unit spread, by the dataset's statistics.
-
-    def request(self) -> Request:
-        return Request(
-            n_step=self.n_step,
-            discount=self.discount,
-            reward_scale=self.reward_scale,
-            reward_shift=self.reward_shift,
-        )
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class TorchAlgorithm(ABC):
-    """An `Algorithm` made of PyTorch modules. A subclass names its modules; the rest follows from the names."""
+    """An `Algorithm` made of PyTorch modules.
+
+    A subclass writes `build`, `bootstrap` and `losses`, each a pure function of parameters and inputs, and perhaps
+    the noise they need; encoding of images, moving parameters, target networks and acting follow from its names.
+    """
 
     Config: ClassVar[type]
     has_targets: ClassVar[bool] = True
+    action_spaces: ClassVar[tuple[type, ...]] = (Box,)
+    """The kinds of actions that it serves."""
+    discrete: ClassVar[str | None] = None
+    """`module:Class` of the same method for discrete actions, where that is another class."""
+    target_reads: ClassVar[tuple[str, ...]] = ("next_observation",)
+    loss_reads: ClassVar[tuple[str, ...]] = ("observation",)
+    """Which observations `bootstrap` and `losses` read: only those are normalised and encoded; the other is None."""
+    decayed: ClassVar[tuple[str, ...] | None] = None
+    """Which groups' learning rates `cosine_steps` lets fall; None is all."""
 
     modules: dict[str, nn.Module]
     """Every network by name, targets too; the names are those of checkpoints."""
+    target_vectors: dict[str, Tensor]
+    """The parameters of each target network, as one vector."""
     target_modules: tuple[str, ...] = ()
-    """Which of them `targets` reads."""
+    """Which of them `bootstrap` reads."""
     policy_modules: tuple[str, ...] = ("policy",)
-    """Which of them `act` reads."""
+    """Which of them `policy_action` reads."""
     optimiser: Optimiser
 
     def __init__(
@@ -74,49 +72,239 @@ class TorchAlgorithm(ABC):
         device: str = "cpu",
         compile: bool = False,
     ) -> None:
+        if not isinstance(spaces.action, self.action_spaces):
+            raise LearnerError(_unserved(type(self).__name__, self.action_spaces, spaces.action))
         self.spaces = spaces
         self.config = config
         self.seed = seed
         self.device = torch.device(device)
-        self.requires: Request = config.request()
         self.rank, self.world = 0, 1
         self.step = 0
-        self._compile = compile
-        self.normaliser = Normaliser(spaces, statistics, normalise_observation=config.normalise_observation).to(
-            self.device
-        )
-        self.observation_size = self.normaliser.observation_size
+        self.normaliser = Normaliser(
+            spaces,
+            statistics,
+            normalise_observation=config.normalise_observation,
+            normalise_reward=config.normalise_reward,
+        ).to(self.device)
+        self.requires: Request = self._scaled(config.request())
         self.action_size = self.normaliser.action_size
+        self.target_vectors = {}
+        self._followers: list[tuple[str, str, float, int]] = []
         with randomness.initialisation(seed):
+            self.networks = NetworkFactory(self.normaliser, config, discrete=isinstance(spaces.action, Discrete))
             self.build()
+        self._dropouts = _dropouts([self.modules[name] for name in self.optimiser.groups])
+        self._losses = compiled(self._losses_of, self.device) if compile else self._losses_of
+        self._bootstrap = compiled(self._bootstrap_of, self.device) if compile else self._bootstrap_of
+
+    # --- What a subclass writes ---
 
     @abstractmethod
     def build(self) -> None:
-        """Set `modules` and `optimiser`; parameters drawn here depend on the seed only."""
+        """Make the networks and call `train`, then `follow` for each target network.
+
+        Parameters drawn here depend on the seed only.
+        """
+
+    def target_noise(self, batch: Batch[Any]) -> dict[str, Tensor]:
+        """What `bootstrap` finds in `inputs.noise`."""
+        return {}
+
+    def bootstrap(self, inputs: Inputs) -> Targets:
+        """Labels with leading dimension B, from target networks; nothing where nothing is bootstrapped."""
+        return {}
+
+    def loss_noise(self, batch: Batch[Any]) -> dict[str, Tensor]:
+        """What `losses` finds in `inputs.noise`."""
+        return {}
 
     @abstractmethod
-    def targets(self, batch: Batch[Any]) -> Targets: ...
+    def losses(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
+        """The sum of the losses, in which every trained parameter takes part, and what is logged.
 
-    @abstractmethod
-    def update(self, batch: Batch[Any], targets: Mapping[str, Any] | None = None) -> Metrics: ...
+        All losses are taken at the parameters before the step. Metrics hold `priority` (B,).
+        """
 
-    @abstractmethod
-    def diagnostics(self, batch: Batch[Any]) -> Metrics: ...
+    def q(self, observation: Features, action: Tensor) -> Tensor | None:
+        """Q(s, a) as diagnostics report it, of any shape; None for methods that have none."""
+        critic = getattr(self, "critic", None)
+        return None if critic is None else critic(observation, action)
 
-    @abstractmethod
-    def policy_action(self, observation: Tensor, noise: Tensor | None) -> Tensor:
-        """Actions in [-1, 1] for normalised observations (B, D); the mode where `noise` (B, A) is None."""
+    def policy_action(self, observation: Features, noise: Tensor | None) -> Tensor:
+        """Actions (B, A), in [-1, 1] or one-hot; the mode where `noise`, standard normal (B, A), is None."""
+        return self.policy.act(observation, noise)  # type: ignore[attr-defined]
 
-    # --- Batches ---
+    def after_step(self) -> None:
+        """What moves besides the parameters; `step` has been counted."""
+        return
 
-    def tensors(self, batch: Batch[Any]) -> Batch[Tensor]:
-        """The batch on the learner's device."""
-        return batch.map(self._tensor)
+    # --- What it calls ---
 
-    def targets_or(self, given: Mapping[str, Any] | None, batch: Batch[Any]) -> dict[str, Tensor]:
-        """The labels an updater computed, or the algorithm's own."""
-        labels = self.targets(batch) if given is None else given
-        return {name: self._tensor(label) for name, label in labels.items()}
+    def train(
+        self,
+        trained: Mapping[str, nn.Module],
+        *,
+        learning_rates: Mapping[str, float] | None = None,
+        weight_decay: float | Mapping[str, float] = 0.0,
+        every: Mapping[str, int] | None = None,
+        make: Callable[..., torch.optim.Optimizer] | None = None,
+        averages: Mapping[str, float] | None = None,
+    ) -> None:
+        """Set `modules` and `optimiser`: Adam, unless `make` builds another, on one group for each network.
+
+        `learning_rates` are of groups that differ from the configuration's, `weight_decay` of all or of those named;
+        groups in `every` move at every so many steps only. `averages` are metrics that the next step's losses read in
+        `self.averages`, with what stands there before the first step.
+        """
+        config: CommonConfig = self.config
+        modules = {name: module.to(self.device) for name, module in trained.items()}
+        if self.networks.shared is not None:
+            modules["encoder"] = self.networks.shared.to(self.device)
+            self.target_modules = (*self.target_modules, "encoder") if self.has_targets else ()
+            self.policy_modules = (*self.policy_modules, "encoder")
+        decays = weight_decay if isinstance(weight_decay, Mapping) else dict.fromkeys(modules, weight_decay)
+        options: dict[str, dict[str, float]] = {name: {"weight_decay": decay} for name, decay in decays.items()}
+        for name, rate in (learning_rates or {}).items():
+            options.setdefault(name, {})["lr"] = rate
+        make = make or adam(config.learning_rate, device=self.device)
+        self.optimiser = Optimiser(
+            modules, make, options=options, clip=config.gradient_clip, every=every, averages=len(averages or {})
+        )
+        self.averages = Averages(averages or {}).to(self.device)
+        self.modules = {**modules, "averages": self.averages} if averages else dict(modules)
+
+    def follow(self, name: str, source: str, rate: float, *, every: int = 1) -> Any:
+        """A target network: a copy of a trained one that moves towards it by Polyak averaging, every so many steps."""
+        target = frozen_copy(self.modules[source])
+        self.modules[name] = target
+        self.target_vectors[name] = flatten_([target])
+        self._followers.append((name, source, rate, every))
+        return target
+
+    def normal(self, batch: Batch[Any], purpose: str, *shape: int) -> Tensor:
+        """Normal noise (*shape, B, A) for the rows of this learner: drawn for the global batch, then sliced."""
+        return self._noise(randomness.normal, batch, purpose, shape, self.action_size)
+
+    def uniform(self, batch: Batch[Any], purpose: str, *shape: int, width: int | None = None) -> Tensor:
+        """Uniform noise in [0, 1), (*shape, B, A), or (*shape, B, width), likewise."""
+        return self._noise(randomness.uniform, batch, purpose, shape, self.action_size if width is None else width)
+
+    def uniform_of_batch(self, batch: Batch[Any], purpose: str, *shape: int) -> Tensor:
+        """Uniform noise in [0, 1), of that very shape: the same for every row and in every learner."""
+        return randomness.uniform(batch.key, purpose, shape, self.device)
+
+    def _noise(
+        self, draw: Callable[..., Tensor], batch: Batch[Any], purpose: str, shape: tuple[int, ...], width: int
+    ) -> Tensor:
+        count = len(batch)
+        noise = draw(batch.key, purpose, (*shape, count * self.world, width), self.device)
+        return noise.narrow(-2, self.rank * count, count) if self.world > 1 else noise
+
+    # --- A step ---
+
+    @torch.no_grad()
+    def targets(self, batch: Batch[Any]) -> Targets:
+        if not self.has_targets:
+            return {}
+        inputs = self._inputs(batch, self.target_reads, "targets", self.target_noise(batch))
+        return dict(self._bootstrap(inputs))
+
+    def update(self, batch: Batch[Any], targets: Mapping[str, Any] | None = None) -> Metrics:
+        inputs = self._loss_inputs(batch, self.targets(batch) if targets is None else targets)
+        self._drop(batch)
+        loss, metrics = self._losses(inputs)
+        for dropout in self._dropouts:
+            switch(dropout, False)
+        if self.config.cosine_steps:
+            self.optimiser.scale_learning_rates(self._factors())
+        self.optimiser.step(loss, self.step, self.averages.of(metrics))
+        self.averages.value.copy_(self.optimiser.averages)
+        self.step += 1
+        for name, source, rate, every in self._followers:
+            if self.step % every == 0:
+                polyak_(self.target_vectors[name], self.optimiser.segment(source), rate)
+        self.after_step()
+        return metrics
+
+    @torch.no_grad()
+    def diagnostics(self, batch: Batch[Any]) -> Metrics:
+        inputs = self._loss_inputs(batch, self.targets(batch), augment=False)
+        _, metrics = self._losses_of(inputs)
+        metrics = {name: metric for name, metric in metrics.items() if name != "priority"}
+        observation = self._encoded(inputs.observation)
+        q_policy = self.q(observation, self.policy_action(observation, None))
+        return metrics if q_policy is None else metrics | {"q_policy": q_policy.mean()}
+
+    def _loss_inputs(self, batch: Batch[Any], labels: Mapping[str, Any], *, augment: bool = True) -> Inputs:
+        inputs = self._inputs(batch, self.loss_reads, "losses" if augment else None, self.loss_noise(batch))
+        return inputs._replace(labels={name: self._tensor(label) for name, label in labels.items()})
+
+    def _losses_of(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
+        with self._autocast():
+            observation = self._encoded(inputs.observation)
+            with torch.no_grad():
+                next_observation = self._encoded(inputs.next_observation)
+            loss, metrics = self.losses(inputs._replace(observation=observation, next_observation=next_observation))
+        return loss, {name: metric.detach() for name, metric in metrics.items()}
+
+    def _bootstrap_of(self, inputs: Inputs) -> Targets:
+        with self._autocast():
+            observation, next_observation = map(self._encoded, (inputs.observation, inputs.next_observation))
+            labels = self.bootstrap(inputs._replace(observation=observation, next_observation=next_observation))
+        return {name: label.float() for name, label in labels.items()}
+
+    def _encoded(self, observation: Features | None) -> Any:
+        """By the shared encoder, where there is one."""
+        shared = self.networks.shared
+        return observation if shared is None or observation is None else shared(observation)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        active = self.config.mixed_precision and self.device.type == "cuda"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=active)
+
+    def _inputs(self, batch: Batch[Any], reads: tuple[str, ...], crop: str | None, noise: dict[str, Tensor]) -> Inputs:
+        tensors: Batch[Any] = batch.map(self._tensor)
+        observation, next_observation = (
+            self._cropped(self.normaliser.observation(getattr(tensors, name)), batch, crop and f"{crop}/{name}")
+            if name in reads
+            else None
+            for name in ("observation", "next_observation")
+        )
+        return Inputs(
+            observation=observation,
+            action=self.normaliser.action(tensors.action),
+            reward=tensors.reward,
+            discount=tensors.discount,
+            next_observation=next_observation,
+            weight=tensors.weight,
+            mask=tensors.mask,
+            labels={},
+            noise=noise,
+            extras=tensors.extras,
+        )
+
+    def _cropped(self, observation: Features, batch: Batch[Any], purpose: str | None) -> Features:
+        padding = self.config.random_crop
+        if purpose is None or not padding or not isinstance(observation, dict):
+            return observation
+        changed = {
+            name: random_crop(observation[name], self.uniform(batch, f"crop/{purpose}/{name}", width=2), padding)
+            for name in self.normaliser.images
+        }
+        return observation | changed
+
+    def _drop(self, batch: Batch[Any]) -> None:
+        for number, dropout in enumerate(self._dropouts):
+
+            def noise(width: int, purpose: str = f"dropout/{number}") -> Tensor:
+                return self.uniform(batch, purpose, width=width)
+
+            dropout.refill(noise)
+            switch(dropout, True)
+
+    def _factors(self) -> dict[str, float]:
+        factor = half_cosine(self.step, self.config.cosine_steps)
+        return {name: factor for name in self.optimiser.groups if self.decayed is None or name in self.decayed}
 
     def _tensor(self, array: Any) -> Tensor:
         if isinstance(array, Tensor):
@@ -125,28 +313,8 @@ class TorchAlgorithm(ABC):
         # What Ray hands over is read-only, which PyTorch cannot express: copy those.
         return torch.from_numpy(array if array.flags.writeable else array.copy()).to(self.device, non_blocking=True)
 
-    def normal(self, batch: Batch[Any], purpose: str, *shape: int) -> Tensor:
-        """Normal noise (*shape, B, A) for the rows of this learner: drawn for the global batch, then sliced."""
-        return self._noise(randomness.normal, batch, purpose, shape)
-
-    def uniform(self, batch: Batch[Any], purpose: str, *shape: int) -> Tensor:
-        """Uniform noise in [0, 1), likewise."""
-        return self._noise(randomness.uniform, batch, purpose, shape)
-
-    def _noise(self, draw: Callable[..., Tensor], batch: Batch[Any], purpose: str, shape: tuple[int, ...]) -> Tensor:
-        count = len(batch)
-        noise = draw(batch.key, purpose, (*shape, count * self.world, self.action_size), self.device)
-        return noise.narrow(-2, self.rank * count, count) if self.world > 1 else noise
-
-    def compiled(self, function: Function) -> Function:
-        """`function` compiled once, where that was asked for and a compiler is there."""
-        if not self._compile:
-            return function
-        if self.device.type == "cpu" and not _compiler_found():
-            logger.warning("compile: no C++ compiler found on this machine; running eagerly instead.")
-            return function
-        mode = "reduce-overhead" if self.device.type == "cuda" else None
-        return cast(Function, torch.compile(function, mode=mode))
+    def _scaled(self, request: Request) -> Request:
+        return replace(request, reward_scale=request.reward_scale * float(self.normaliser.reward_scale))
 
     def distribute(self, rank: int, world: int, reduce: Reduce) -> None:
         """Make this one of `world` learners, each with an equal slice of every batch."""
@@ -164,20 +332,20 @@ class TorchAlgorithm(ABC):
         key: tuple[int, int] | None = None,
         deterministic: bool = True,
     ) -> tuple[NDArray[Any], Any]:
-        columns = self.normaliser.columns
-        first = next(iter(observation.values())) if isinstance(observation, Mapping) else observation
-        single = np.ndim(first) == len(next(iter(columns.values())).shape)
+        name, space = next(iter(self.normaliser.columns.items()))
+        first = observation[name.removeprefix("observation.")] if isinstance(observation, Mapping) else observation
+        single = np.ndim(first) == len(space.shape)
         tensors = (
             {name: self._stacked(part, single) for name, part in observation.items()}
             if isinstance(observation, Mapping)
             else self._stacked(observation, single)
         )
-        inputs = self.normaliser.observation(tensors)
+        inputs = self._encoded(self.normaliser.observation(tensors))
         noise = None
         if not deterministic:
             if key is None:
                 raise LearnerError("act: deterministic=False needs key=(seed, sequence) to draw its noise from.")
-            noise = randomness.normal(key, "act", (len(inputs), self.action_size), self.device)
+            noise = randomness.normal(key, "act", (rows_of(inputs), self.action_size), self.device)
         action = self.normaliser.environment_action(self.policy_action(inputs, noise))
         array = action.cpu().numpy().reshape(-1, *self.spaces.action.shape).astype(self.spaces.action.dtype)
         return (array[0] if single else array), state
@@ -189,70 +357,40 @@ class TorchAlgorithm(ABC):
     # --- Weights ---
 
     def target_weights(self) -> Weights:
-        return self._weights(self.target_modules)
+        return flat_weights(self.modules, self.target_modules)
 
     def load_target_weights(self, weights: Weights) -> None:
-        self._load_weights(self.target_modules, weights)
+        load_flat_weights(self.modules, self.target_modules, self._tensor(weights))
 
     def policy_weights(self) -> Weights:
-        return self._weights(self.policy_modules)
+        return flat_weights(self.modules, self.policy_modules)
 
     def load_policy_weights(self, weights: Weights) -> None:
-        self._load_weights(self.policy_modules, weights)
+        load_flat_weights(self.modules, self.policy_modules, self._tensor(weights))
 
     def state_dict(self) -> dict[str, Tensor]:
-        state = {
-            f"{name}.{key}": value
-            for name, module in {**self.modules, "normaliser": self.normaliser}.items()
-            for key, value in module.state_dict().items()
-        }
+        state = named_state({**self.modules, "normaliser": self.normaliser})
         state |= {f"optimiser.{key}": value for key, value in self.optimiser.state_dict().items()}
         return state | {"step": torch.tensor(self.step)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Raises `LearnerError` where a name is missing or a shape differs."""
-        for name, module in {**self.modules, "normaliser": self.normaliser}.items():
-            prefix = f"{name}."
-            part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-            try:
-                module.load_state_dict(part)
-            except RuntimeError as error:
-                raise LearnerError(
-                    f"state of {name!r} does not fit: {error}. Was the checkpoint made with other knobs?"
-                ) from error
-        prefix = "optimiser."
-        self.optimiser.load_state_dict(
-            {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-        )
+        load_named_state({**self.modules, "normaliser": self.normaliser}, state)
+        self.optimiser.load_state_dict(part(state, "optimiser"))
         self.step = int(state["step"])
-
-    def _parameters_of(self, names: tuple[str, ...]) -> list[nn.Parameter]:
-        return [parameter for name in names for parameter in self.modules[name].parameters()]
-
-    @torch.no_grad()
-    def _weights(self, names: tuple[str, ...]) -> Weights:
-        parameters = self._parameters_of(names)
-        if not parameters:
-            return np.zeros(0, np.float32)
-        return torch.cat([parameter.reshape(-1) for parameter in parameters]).cpu().numpy()
-
-    @torch.no_grad()
-    def _load_weights(self, names: tuple[str, ...], weights: Weights) -> None:
-        parameters = self._parameters_of(names)
-        expected = sum(parameter.numel() for parameter in parameters)
-        if weights.size != expected:
-            raise LearnerError(f"weights of {names}: {weights.size} numbers, expected {expected}.")
-        vector = self._tensor(weights)
-        offset = 0
-        for parameter in parameters:
-            parameter.copy_(vector[offset : offset + parameter.numel()].view_as(parameter))
-            offset += parameter.numel()
+        # The scale of rewards is part of what was learned.
+        self.requires = self._scaled(self.config.request())
 
 
-def weighted_mean(loss: Tensor, weight: Tensor | None) -> Tensor:
-    """The mean over a batch, with importance weights where sampling is prioritised."""
-    return loss.mean() if weight is None else (weight * loss).mean()
+def frozen_copy(network: Network) -> Network:
+    """A target network: it moves, but not by gradients."""
+    return copy.deepcopy(network).requires_grad_(False)
 
 
-def _compiler_found() -> bool:
-    return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++", "c++") if name)
+def _dropouts(modules: Iterable[nn.Module]) -> list[Dropout]:
+    return [layer for module in modules for layer in module.modules() if isinstance(layer, Dropout)]
+
+
+def _unserved(name: str, served: tuple[type, ...], found: Any) -> str:
+    kinds = {Box: "continuous (a Box)", Discrete: "discrete"}
+    return f"action space: {found} found, but {name} is for {' or '.join(kinds[kind] for kind in served)} actions."

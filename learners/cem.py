@@ -48,6 +48,11 @@ def maximise(score: Callable[[Tensor], Tensor], noise: Tensor, *, elites: int) -
     return found
 
 
+def best_of(candidates: Tensor, scores: Tensor) -> Maximum:
+    """The best of N given actions, (N, B, A), exactly; `scores` is (N, B)."""
+    return _fit(candidates, scores, 1)
+
+
 def _fit(sample: Tensor, scores: Tensor, elites: int) -> Maximum:
     top = scores.topk(elites, dim=0)  # sorted: the best first
     index = top.indices.unsqueeze(-1).expand(-1, -1, sample.shape[-1])

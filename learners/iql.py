@@ -6,20 +6,17 @@ data is ever evaluated; the policy is drawn from the data by advantage-weighted 
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from learners.algorithm import Metrics, Targets
-from learners.base import CommonConfig, TorchAlgorithm, weighted_mean
+from learners.base import TorchAlgorithm
+from learners.config import CommonConfig
 from learners.errors import LearnerError
-from learners.networks import EnsembleCritic, GaussianPolicy, Value
-from learners.optimisation import Optimiser, adam, flatten_, polyak_
-from replay.batch import Batch
+from learners.inputs import Inputs, weighted_mean
+from replay.spaces import Box, Discrete
 
 
 @dataclass(frozen=True)
@@ -30,8 +27,10 @@ class IQLConfig(CommonConfig):
     temperature: float = 3.0  # β: how sharply the policy prefers actions of high advantage; 0 is cloning.
     advantage_clip: float = 100.0  # Upper bound of exp(β·advantage).
     polyak: float = 0.005  # Rate at which the target critic follows the critic.
+    policy_std: float | None = None  # Fixed spread of the policy, where given: 1 makes its loss a squared error.
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 < self.expectile < 1.0:
             raise LearnerError(f"expectile: found {self.expectile}, expected a number strictly between 0 and 1.")
 
@@ -52,44 +51,29 @@ def advantage_weight(advantage: Tensor, temperature: float, clip: float) -> Tens
 class IQL(TorchAlgorithm):
     Config = IQLConfig
     config: IQLConfig
+    action_spaces = (Box, Discrete)
     target_modules = ("value",)
+    decayed = ("policy",)  # As the authors do, offline.
 
     def build(self) -> None:
-        config, sizes = self.config, (self.observation_size, self.action_size)
-        self.value = Value(sizes[0], config.hidden, layer_norm=config.layer_norm).to(self.device)
-        self.critic = EnsembleCritic(2, *sizes, config.hidden, layer_norm=config.layer_norm).to(self.device)
-        self.policy = GaussianPolicy(*sizes, config.hidden).to(self.device)
-        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        trained = {"value": self.value, "critic": self.critic, "policy": self.policy}
-        self.modules = {**trained, "target_critic": self.target_critic}
-        self.optimiser = Optimiser(trained, adam(config.learning_rate, device=self.device))
-        self.target_vector = flatten_([self.target_critic])
-        self._losses = self.compiled(self.losses)
-        self._bootstrap = self.compiled(self.bootstrap)
+        config = self.config
+        self.value = self.networks.value()
+        self.critic = self.networks.critic(2)
+        self.policy = self.networks.likelihood_policy(std=config.policy_std)
+        self.train({"value": self.value, "critic": self.critic, "policy": self.policy})
+        self.target_critic = self.follow("target_critic", "critic", config.polyak)
 
     # --- Targets ---
 
-    def bootstrap(self, reward: Tensor, discount: Tensor, next_observation: Tensor) -> Tensor:
-        """r + γV(s'), (B,) (equation 6)."""
-        return reward + discount * self.value(next_observation)
+    def bootstrap(self, inputs: Inputs) -> Targets:
+        """`q`: r + γV(s'), (B,) (equation 6)."""
+        return {"q": inputs.reward + inputs.discount * self.value(inputs.next_observation)}
 
-    @torch.no_grad()
-    def targets(self, batch: Batch[Any]) -> Targets:
-        """`q`: (B,)."""
-        tensors = self.tensors(batch)
-        next_observation = self.normaliser.observation(tensors.next_observation)
-        return {"q": self._bootstrap(tensors.reward, tensors.discount, next_observation)}
+    # --- Losses ---
 
-    # --- Update ---
-
-    def losses(
-        self, observation: Tensor, action: Tensor, target: Tensor, weight: Tensor | None
-    ) -> tuple[Tensor, Metrics]:
-        """The sum of the three losses, whose gradients do not meet, and what is logged.
-
-        All three are taken at the parameters before the step; the authors move the value function first.
-        """
-        config = self.config
+    def losses(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
+        """Of the value, the policy and the critic. (The authors move the value function before the others.)"""
+        config, observation, action, weight = self.config, inputs.observation, inputs.action, inputs.weight
         # --- Value: an expectile of the target critic ---
         with torch.no_grad():
             target_q = self.target_critic(observation, action).amin(0)
@@ -101,9 +85,9 @@ class IQL(TorchAlgorithm):
         policy_loss = -weighted_mean(policy_weight * self.policy.log_prob(observation, action), weight)
         # --- Critic: both members regress on the same target ---
         q = self.critic(observation, action)
-        error = q - target
+        error = q - inputs.labels["q"]
         critic_loss = weighted_mean(error.square().sum(0), weight)
-        metrics = {
+        return value_loss + policy_loss + critic_loss, {
             "value_loss": value_loss,
             "policy_loss": policy_loss,
             "critic_loss": critic_loss,
@@ -112,28 +96,3 @@ class IQL(TorchAlgorithm):
             "advantage": advantage.mean(),
             "priority": error.abs().mean(0),
         }
-        return value_loss + policy_loss + critic_loss, {name: metric.detach() for name, metric in metrics.items()}
-
-    def update(self, batch: Batch[Any], targets: Mapping[str, Any] | None = None) -> Metrics:
-        labels = self.targets_or(targets, batch)
-        tensors = self.tensors(batch)
-        observation, action = self.normaliser.observation(tensors.observation), self.normaliser.action(tensors.action)
-        loss, metrics = self._losses(observation, action, labels["q"], tensors.weight)
-        self.optimiser.step(loss)
-        polyak_(self.target_vector, self.optimiser.segment("critic"), self.config.polyak)
-        self.step += 1
-        return metrics
-
-    @torch.no_grad()
-    def diagnostics(self, batch: Batch[Any]) -> Metrics:
-        labels, tensors = self.targets(batch), self.tensors(batch)
-        observation, action = self.normaliser.observation(tensors.observation), self.normaliser.action(tensors.action)
-        _, metrics = self.losses(observation, action, labels["q"], tensors.weight)
-        q_policy = self.critic(observation, self.policy_action(observation, None)).mean()
-        return {name: metric for name, metric in metrics.items() if name != "priority"} | {"q_policy": q_policy}
-
-    # --- Policy ---
-
-    def policy_action(self, observation: Tensor, noise: Tensor | None) -> Tensor:
-        mean, log_std = self.policy(observation)
-        return mean if noise is None else (mean + log_std.exp() * noise).clamp(-1.0, 1.0)

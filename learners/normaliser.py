@@ -7,83 +7,150 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from learners.encoders import VECTOR, Features
 from learners.errors import LearnerError
 from replay.spaces import Box, Discrete, Image, Spaces, observation_columns
 
 Statistics = Mapping[str, Mapping[str, Any]]
-"""Per column: `mean`, `std`, `min` and `max`, each flat over the column's elements."""
+"""Per column: `mean`, `std`, `min` and `max`, each flat over the column's elements. `return` is of the episodes."""
+
+RETURN_RANGE = 1000.0
+"""What the range of episode returns is brought to (Kostrikov, Nair and Levine 2021, arXiv 2110.06169)."""
 
 
 class Normaliser(nn.Module):
-    """Observations to zero mean and unit spread, concatenated in the order of their names; actions to [-1, 1]."""
+    """Numbers to zero mean and unit spread, joined in the order of their names; images as they are; continuous actions
+    to [-1, 1], discrete ones to one-hot vectors; and the scale of rewards."""
 
-    def __init__(self, spaces: Spaces, statistics: Statistics | None, *, normalise_observation: bool) -> None:
+    def __init__(
+        self,
+        spaces: Spaces,
+        statistics: Statistics | None,
+        *,
+        normalise_observation: bool,
+        normalise_reward: bool = False,
+    ) -> None:
         super().__init__()
         self.columns = observation_columns(spaces.observation)
-        means, scales = [], []
-        for name, space in self.columns.items():
-            if isinstance(space, Image):
-                raise LearnerError(
-                    f"observation space {name}: images {space.shape} need an encoder, which no algorithm here has yet; "
-                    "ingest again with --observation KEY to keep a key that is not an image."
-                )
-            size = 1 if isinstance(space, Discrete) else space.size
+        self.images = {name: space.shape for name, space in self.columns.items() if isinstance(space, Image)}
+        self.numbers = {name: space.shape for name, space in self.columns.items() if name not in self.images}
+        means, scales = [np.zeros(0)], [np.zeros(0)]
+        for name, shape in self.numbers.items():
+            size = int(np.prod(shape, dtype=np.int64))
             mean, std = np.zeros(size), np.ones(size)
             if normalise_observation and statistics is not None:
                 mean, std = _flat(statistics, name, "mean", size), _flat(statistics, name, "std", size)
             means.append(mean)
             # A constant element carries no information: leave it near zero instead of dividing by nothing.
             scales.append(np.where(std > 1e-6, 1.0 / np.maximum(std, 1e-6), 1.0))
-        low, high = _action_range(spaces.action, statistics)
-        self.observation_size = sum(len(mean) for mean in means)
-        self.action_size = len(low)
+        self.vector_size = sum(len(mean) for mean in means)
         self.register_buffer("mean", torch.tensor(np.concatenate(means), dtype=torch.float32))
         self.register_buffer("inverse_std", torch.tensor(np.concatenate(scales), dtype=torch.float32))
-        self.register_buffer("action_centre", torch.tensor((high + low) / 2, dtype=torch.float32))
-        self.register_buffer("action_radius", torch.tensor((high - low) / 2, dtype=torch.float32))
         self.mean: Tensor
         self.inverse_std: Tensor
-        self.action_centre: Tensor
-        self.action_radius: Tensor
+        self.actions: ContinuousActions | DiscreteActions = (
+            DiscreteActions(spaces.action)
+            if isinstance(spaces.action, Discrete)
+            else ContinuousActions(spaces.action, statistics)
+        )
+        self.action_size = self.actions.size
+        scale = _return_scale(statistics) if normalise_reward else 1.0
+        self.register_buffer("reward_scale", torch.tensor(scale, dtype=torch.float64))
+        self.reward_scale: Tensor
 
-    def observation(self, observation: Tensor | Mapping[str, Tensor]) -> Tensor:
-        """(B, …) or a dictionary of them → float32 (B, observation_size)."""
-        if isinstance(observation, Mapping):
-            parts = [observation[name.removeprefix("observation.")] for name in self.columns]
-            observation = torch.cat([part.reshape(part.shape[0], -1).float() for part in parts], dim=-1)
-        else:
-            observation = observation.reshape(observation.shape[0], -1).float()
-        return (observation - self.mean) * self.inverse_std
+    def observation(self, observation: Tensor | Mapping[str, Tensor]) -> Features:
+        """(…, shape) or a dictionary of them → float32 (…, vector_size), or a dictionary where there are images."""
+        parts = (
+            {name: observation[name.removeprefix("observation.")] for name in self.columns}
+            if isinstance(observation, Mapping)
+            else dict.fromkeys(self.columns, observation)
+        )
+        vectors = [_flatten(parts[name], len(shape)) for name, shape in self.numbers.items()]
+        if not self.images:
+            return self._normalised(vectors)
+        features = {name: parts[name] for name in self.images}
+        return {**features, VECTOR: self._normalised(vectors)} if vectors else features
+
+    def _normalised(self, vectors: list[Tensor]) -> Tensor:
+        vector = vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=-1)
+        return (vector - self.mean) * self.inverse_std
 
     def action(self, action: Tensor) -> Tensor:
-        """From the environment's units to [-1, 1]."""
-        return (action.reshape(action.shape[0], -1).float() - self.action_centre) / self.action_radius
+        """From the environment's units to those of the networks, (…, action_size)."""
+        return self.actions.encode(action)
 
     def environment_action(self, action: Tensor) -> Tensor:
-        """From [-1, 1] to the environment's units."""
-        return action * self.action_radius + self.action_centre
+        """And back."""
+        return self.actions.decode(action)
 
 
-def _action_range(space: Box | Discrete, statistics: Statistics | None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The bounds of the space, or of the data where the space has none."""
-    if isinstance(space, Discrete):
-        raise LearnerError(f"action space: Discrete({space.n}) found, expected a Box of continuous actions.")
-    size = space.size
-    low = np.broadcast_to(np.asarray(space.low, np.float64), (size,))
-    high = np.broadcast_to(np.asarray(space.high, np.float64), (size,))
-    if not space.bounded:
-        if statistics is None:
-            raise LearnerError(
-                "action space: no finite bounds, and no statistics to take them from; "
-                "pass statistics=dataset.statistics, or bound the space."
-            )
-        low = np.where(np.isfinite(low), low, _flat(statistics, "action", "min", size))
-        high = np.where(np.isfinite(high), high, _flat(statistics, "action", "max", size))
-    # An action that never varies still needs a positive radius to divide by.
-    return low, np.maximum(high, low + 1e-6)
+class ContinuousActions(nn.Module):
+    """[-1, 1] stands for the bounds of the space, or of the data where the space has none."""
+
+    centre: Tensor
+    radius: Tensor
+
+    def __init__(self, space: Box, statistics: Statistics | None) -> None:
+        super().__init__()
+        self.size, self.rank = space.size, len(space.shape)
+        low = np.broadcast_to(np.asarray(space.low, np.float64), (self.size,))
+        high = np.broadcast_to(np.asarray(space.high, np.float64), (self.size,))
+        if not space.bounded:
+            if statistics is None:
+                raise LearnerError(
+                    "action space: no finite bounds, and no statistics to take them from; "
+                    "pass statistics=dataset.statistics, or bound the space."
+                )
+            low = np.where(np.isfinite(low), low, _flat(statistics, "action", "min", self.size))
+            high = np.where(np.isfinite(high), high, _flat(statistics, "action", "max", self.size))
+        # An action that never varies still needs a positive radius to divide by.
+        high = np.maximum(high, low + 1e-6)
+        self.register_buffer("centre", torch.tensor((high + low) / 2, dtype=torch.float32))
+        self.register_buffer("radius", torch.tensor((high - low) / 2, dtype=torch.float32))
+
+    def encode(self, action: Tensor) -> Tensor:
+        return (_flatten(action, self.rank) - self.centre) / self.radius
+
+    def decode(self, action: Tensor) -> Tensor:
+        return action * self.radius + self.centre
+
+
+class DiscreteActions(nn.Module):
+    """A one-hot vector stands for each action."""
+
+    def __init__(self, space: Discrete) -> None:
+        super().__init__()
+        self.size, self.start = space.n, space.start
+
+    def encode(self, action: Tensor) -> Tensor:
+        return F.one_hot(action.long() - self.start, self.size).to(torch.float32)
+
+    def decode(self, action: Tensor) -> Tensor:
+        return action.argmax(-1) + self.start
+
+
+def _flatten(part: Tensor, rank: int) -> Tensor:
+    """(…, shape) → float32 (…, elements), for a shape of that many dimensions."""
+    return part.reshape(*part.shape[: part.dim() - rank], -1).float() if rank != 1 else part.float()
+
+
+def _return_scale(statistics: Statistics | None) -> float:
+    if statistics is None or "return" not in statistics:
+        raise LearnerError(
+            "normalise_reward: the statistics hold no episode returns; pass statistics=dataset.statistics, "
+            "or set reward_scale yourself."
+        )
+    low, high = (float(_flat(statistics, "return", end, 1)[0]) for end in ("min", "max"))
+    if not high > low:
+        raise LearnerError(
+            f"normalise_reward: every episode of the data returns {low:g}, so there is no range to divide by; "
+            "set reward_scale yourself."
+        )
+    return RETURN_RANGE / (high - low)
 
 
 def _flat(statistics: Statistics, column: str, name: str, size: int) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ def polyak_(target: Tensor, online: Tensor, rate: float) -> None:
 class Optimiser:
     """One flat vector of trained parameters, in named groups, and the optimiser that moves it.
 
-    The gradient is one vector too, so clipping, or averaging over several learners, is one operation.
+    The gradient is one vector too, so averaging it over several learners is one operation.
     """
 
     def __init__(
@@ -40,35 +41,77 @@ class Optimiser:
         make: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
         *,
         options: Mapping[str, Mapping[str, Any]] | None = None,
+        clip: float | None = None,
+        every: Mapping[str, int] | None = None,
+        averages: int = 0,
     ) -> None:
-        """`make` builds the optimiser from parameter groups, one for each module; `options` adds to a group."""
+        """`make` builds the optimiser from parameter groups, one for each module; `options` adds to a group.
+
+        `clip` bounds the norm of each group's gradient; a group in `every` moves at every so many steps only.
+        So many `averages`, numbers of a batch, travel behind the gradient.
+        """
         self.vector = flatten_(modules.values())
-        self.gradient = torch.zeros_like(self.vector)
+        self.gradient = self.vector.new_zeros(self.vector.numel() + averages)
+        self.averages = self.gradient[self.vector.numel() :]
         self.reduce: Reduce | None = None
-        self._parameters = [parameter for module in modules.values() for parameter in module.parameters()]
+        self.clip = clip
+        self.every = dict(every or {})
         self.groups: dict[str, slice] = {}
+        self._parameters: dict[str, list[nn.Parameter]] = {}
+        self._flat: dict[str, nn.Parameter] = {}
         groups: list[dict[str, Any]] = []
         start = 0
         for name, module in modules.items():
-            stop = start + sum(parameter.numel() for parameter in module.parameters())
+            self._parameters[name] = list(module.parameters())
+            stop = start + sum(parameter.numel() for parameter in self._parameters[name])
             self.groups[name] = slice(start, stop)
-            flat = nn.Parameter(self.vector[start:stop])
-            flat.grad = self.gradient[start:stop]
-            groups.append({"params": [flat], **(options or {}).get(name, {})})
+            self._flat[name] = nn.Parameter(self.vector[start:stop])
+            groups.append({"params": [self._flat[name]], **(options or {}).get(name, {})})
             start = stop
         self._optimiser = make(groups)
+        self._rates = [group["lr"] for group in self._optimiser.param_groups]
 
     def segment(self, name: str) -> Tensor:
         """One group's parameters, as a view of the vector."""
         return self.vector[self.groups[name]]
 
-    def step(self, loss: Tensor) -> None:
-        """One descent step on a summed loss that every trained parameter takes part in."""
-        gradients = torch.autograd.grad(loss, self._parameters)
-        torch.cat([gradient.reshape(-1) for gradient in gradients], out=self.gradient)
+    def step(self, loss: Tensor, number: int = 0, averages: Tensor | None = None) -> None:
+        """Descent step `number`, from 0, on a summed loss that every trained parameter takes part in.
+
+        `self.averages` is then the mean over the learners of what each of them gave as `averages`.
+        """
+        moving = [name for name in self.groups if (number + 1) % self.every.get(name, 1) == 0]
+        parameters = [parameter for name in moving for parameter in self._parameters[name]]
+        gradients = torch.autograd.grad(loss, parameters)
+        flat = [gradient.reshape(-1) for gradient in gradients]
+        if len(moving) == len(self.groups):
+            torch.cat(flat, out=self.gradient[: self.vector.numel()])
+        else:
+            self.gradient.zero_()
+            torch._foreach_copy_(list(self.gradient_parts(moving)), flat)
+        for name, parameter in self._flat.items():
+            parameter.grad = self.gradient[self.groups[name]] if name in moving else None
+        if averages is not None:
+            self.averages.copy_(averages)
         if self.reduce is not None:
             self.reduce(self.gradient)
+        if self.clip is not None:
+            for name in moving:
+                clip_(self.gradient[self.groups[name]], self.clip)
         self._optimiser.step()
+
+    def gradient_parts(self, names: Iterable[str]) -> Iterable[Tensor]:
+        """The pieces of the gradient that belong to each parameter of the groups, as flat views."""
+        for name in names:
+            start = self.groups[name].start
+            for parameter in self._parameters[name]:
+                yield self.gradient[start : start + parameter.numel()]
+                start += parameter.numel()
+
+    def scale_learning_rates(self, factors: Mapping[str, float]) -> None:
+        """Set each group's learning rate to its configured one times the factor (1 where none is given)."""
+        for name, group, rate in zip(self.groups, self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factors.get(name, 1.0)
 
     def state_dict(self) -> dict[str, Tensor]:
         """`<group>.<name>` to tensor: the moments and step counts."""
@@ -98,3 +141,14 @@ def adam(
     return lambda groups: torch.optim.Adam(
         groups, lr=learning_rate, weight_decay=weight_decay, fused=True, capturable=device.type == "cuda"
     )
+
+
+def clip_(gradient: Tensor, norm: float) -> None:
+    """Shorten a gradient to `norm`, in place and without asking the device how long it is."""
+    gradient.mul_((norm / (torch.linalg.vector_norm(gradient) + 1e-12)).clamp(max=1.0))
+
+
+def half_cosine(step: int, steps: int) -> float:
+    """The factor of a learning rate at `step` (from 0) of a schedule that ends at 0 after `steps`
+    (Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5 without restarts)."""
+    return 0.5 * (1.0 + math.cos(math.pi * min(step, steps) / steps))

@@ -6,7 +6,6 @@ the method learns from its mistakes, on a fixed log it overestimates (`tests/lea
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,18 +17,27 @@ from torch import Tensor, nn
 
 from learners import cem, randomness
 from learners.algorithm import Metrics, Targets
-from learners.base import CommonConfig, TorchAlgorithm, weighted_mean
+from learners.base import TorchAlgorithm, frozen_copy
+from learners.config import CommonConfig
+from learners.dropout import Dropout
+from learners.encoders import Encoder, Features, rows_of
 from learners.errors import LearnerError
+from learners.inputs import Inputs, weighted_mean
+from learners.networks import as_encoder
 from learners.normaliser import Statistics
-from learners.optimisation import Optimiser, adam, flatten_, polyak_
+from learners.optimisation import flatten_
+from learners.policies import one_hot_choice
 from replay.batch import Batch
-from replay.spaces import Spaces
+from replay.spaces import Box, Discrete, Spaces
 
 SNAPSHOTS = 8
 """Copies of the target network kept on the way to the lagged one."""
 
 CPU_ROWS = 4096
 """State-action pairs scored at a time on a CPU: activations then stay in its cache: 1.5 times as fast as at once."""
+
+DISCRETE_TEMPERATURE = 0.1
+"""Of the draws over discrete actions, in the units of the network's output: an action worse by .1 is e times rarer."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class QTOptConfig(CommonConfig):
     weight_decay: float = 0.0  # L2 regularisation.
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, choices in (("loss", ("cross_entropy", "squared")), ("optimiser", ("adam", "sgd"))):
             if getattr(self, name) not in choices:
                 raise LearnerError(f"{name}: found {getattr(self, name)!r}, expected {' or '.join(choices)}.")
@@ -72,31 +81,42 @@ class QTOptConfig(CommonConfig):
 class EmbeddingCritic(nn.Module):
     """Q(s, a) whose first layer is split, so that a state is embedded once however many actions are tried in it.
 
-    (The authors tile the embedding of the image over the samples; this is the same thing for vectors.)
+    As the authors do with images, what is tiled over the samples is the embedding, never the observation.
     """
 
-    def __init__(self, observation: int, action: int, hidden: tuple[int, ...], *, layer_norm: bool = False) -> None:
+    def __init__(
+        self,
+        observation: int | Encoder,
+        action: int,
+        hidden: tuple[int, ...],
+        *,
+        layer_norm: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.observation_size = observation
-        self.first = nn.Linear(observation + action, hidden[0])
+        self.encoder = as_encoder(observation)
+        self.first = nn.Linear(self.encoder.size + action, hidden[0])
         layers: list[nn.Module] = []
         for width, following in zip(hidden, (*hidden[1:], 1), strict=True):
             if layer_norm:
                 layers.append(nn.LayerNorm(width))
             # In place: no layer here keeps its output, and these are the largest tensors of a label.
-            layers += [nn.ReLU(inplace=True), nn.Linear(width, following)]
+            layers.append(nn.ReLU(inplace=True))
+            if dropout:
+                layers.append(Dropout(dropout, width))
+            layers.append(nn.Linear(width, following))
         self.rest = nn.Sequential(*layers)
 
-    def embed(self, observation: Tensor) -> Tensor:
+    def embed(self, observation: Features) -> Tensor:
         """The state's share of the first layer, (B, H)."""
-        return F.linear(observation, self.first.weight[:, : self.observation_size], self.first.bias)
+        return F.linear(self.encoder(observation), self.first.weight[:, : self.encoder.size], self.first.bias)
 
     def score(self, embedding: Tensor, action: Tensor) -> Tensor:
         """Embeddings (B, H) and actions (…, B, A) → the output before any sigmoid, (…, B)."""
-        hidden = F.linear(action, self.first.weight[:, self.observation_size :]) + embedding
+        hidden = F.linear(action, self.first.weight[:, self.encoder.size :]) + embedding
         return self.rest(hidden).squeeze(-1)
 
-    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+    def forward(self, observation: Features, action: Tensor) -> Tensor:
         return self.score(self.embed(observation), action)
 
 
@@ -106,40 +126,44 @@ class QTOpt(TorchAlgorithm):
     Rewards outside [0, 1] are refused at construction, where `statistics` tell their range. Rewards inside do not yet
     bound the returns (a success rewarded at every step until the end adds up), so labels are clamped to [0, 1],
     and the metric `clipped` is the fraction that had to be: if it is not about zero, use `loss="squared"`, whose Q is
-    unbounded.
+    unbounded. Over discrete actions the maximum is exact, and nothing is sampled.
     """
 
     Config = QTOptConfig
     config: QTOptConfig
+    action_spaces = (Box, Discrete)
     target_modules = ("target_critic", "lagged_critic")
     policy_modules = ("target_critic",)
 
     def __init__(
         self, spaces: Spaces, config: QTOptConfig, *, statistics: Statistics | None = None, **options: Any
     ) -> None:
-        refuse_rewards(config, statistics)
         super().__init__(spaces, config, statistics=statistics, **options)
+        self._refuse_rewards(statistics)
 
     def build(self) -> None:
-        config, sizes = self.config, (self.observation_size, self.action_size)
-        self.critic = EmbeddingCritic(*sizes, config.hidden, layer_norm=config.layer_norm).to(self.device)
-        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self.lagged_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        trained = {"critic": self.critic}
-        self.modules = {**trained, "target_critic": self.target_critic, "lagged_critic": self.lagged_critic}
-        self.optimiser = Optimiser(trained, self._make_optimiser())
-        self.target_vector = flatten_([self.target_critic])
+        config = self.config
+        self.discrete_actions = isinstance(self.spaces.action, Discrete)
+        self.critic = EmbeddingCritic(
+            self.networks.encoder(trains_encoder=True),
+            self.action_size,
+            config.hidden,
+            layer_norm=config.layer_norm,
+            dropout=config.value_dropout,
+        )
+        self.train({"critic": self.critic}, weight_decay=config.weight_decay, make=self._sgd())
+        self.target_critic = self.follow("target_critic", "critic", config.polyak)
+        self.target_vector = self.target_vectors["target_critic"]
+        self.modules["lagged_critic"] = self.lagged_critic = frozen_copy(self.critic)
         self.lagged_vector = flatten_([self.lagged_critic])
         # A lag of exactly `lag_steps` would need as many copies: take one every `interval` steps instead.
         self.interval = max(1, config.lag_steps // SNAPSHOTS)
         self.snapshots = self.target_vector.repeat(math.ceil(config.lag_steps / self.interval), 1)
-        self._losses = self.compiled(self.losses)
-        self._bootstrap = self.compiled(self.bootstrap)
 
-    def _make_optimiser(self) -> Callable[..., torch.optim.Optimizer]:
+    def _sgd(self) -> Callable[..., torch.optim.Optimizer] | None:
         config = self.config
         if config.optimiser == "adam":
-            return adam(config.learning_rate, device=self.device, weight_decay=config.weight_decay)
+            return None
         return lambda groups: torch.optim.SGD(
             groups, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
         )
@@ -150,66 +174,57 @@ class QTOpt(TorchAlgorithm):
 
     # --- Targets ---
 
-    def bootstrap(self, reward: Tensor, discount: Tensor, next_observation: Tensor, noise: Tensor) -> Tensor:
-        """r + γ·min_i Q̄ᵢ(s', argmax_a Q̄₁(s', a)), (B,), for `noise` (iterations, samples, B, A)."""
-        best = self.search(next_observation, noise)
-        lagged = self.lagged_critic(next_observation, best.action)
-        return reward + discount * self.value(torch.minimum(best.score, lagged))
+    def target_noise(self, batch: Batch[Any]) -> dict[str, Tensor]:
+        if self.discrete_actions:
+            return {}
+        return {"cem": self.normal(batch, "cem", self.config.iterations, self.config.samples)}
 
-    def search(self, observation: Tensor, noise: Tensor) -> cem.Maximum:
-        """The cross-entropy method on the first target network."""
+    def bootstrap(self, inputs: Inputs) -> Targets:
+        """`q`: r + γ·min_i Q̄ᵢ(s', argmax_a Q̄₁(s', a)), (B,), not yet clamped."""
+        best = self.search(inputs.next_observation, inputs.noise.get("cem"))
+        lagged = self.lagged_critic(inputs.next_observation, best.action)
+        return {"q": inputs.reward + inputs.discount * self.value(torch.minimum(best.score, lagged))}
+
+    def search(self, observation: Features, noise: Tensor | None) -> cem.Maximum:
+        """The best action by the first target network: of all discrete ones, or, with `noise` (iterations, samples,
+        B, A), by the cross-entropy method."""
         embedding = self.target_critic.embed(observation)
-        block = max(1, CPU_ROWS // len(observation)) if self.device.type == "cpu" else self.config.samples
+        rows = len(embedding)
+        block = max(1, CPU_ROWS // rows) if self.device.type == "cpu" else self.config.samples
 
         def score(action: Tensor) -> Tensor:
             return torch.cat([self.target_critic.score(embedding, part) for part in torch.split(action, block)])
 
+        if noise is None:
+            every = torch.eye(self.action_size, device=self.device)[:, None].expand(-1, rows, -1)
+            return cem.best_of(every, score(every))
         return cem.maximise(score, noise, elites=self.config.elites)
 
-    @torch.no_grad()
-    def targets(self, batch: Batch[Any]) -> Targets:
-        """`q`: (B,), not yet clamped."""
-        tensors = self.tensors(batch)
-        next_observation = self.normaliser.observation(tensors.next_observation)
-        noise = self.normal(batch, "cem", self.config.iterations, self.config.samples)
-        return {"q": self._bootstrap(tensors.reward, tensors.discount, next_observation, noise)}
+    # --- Losses ---
 
-    # --- Update ---
-
-    def losses(
-        self, observation: Tensor, action: Tensor, target: Tensor, weight: Tensor | None
-    ) -> tuple[Tensor, Metrics]:
-        """The loss, and what is logged."""
-        output = self.critic(observation, action)
+    def losses(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
+        target = inputs.labels["q"]
+        output = self.critic(inputs.observation, inputs.action)
         q = self.value(output)
         if self.config.loss == "cross_entropy":
             label = target.clamp(0.0, 1.0)
-            loss = weighted_mean(F.binary_cross_entropy_with_logits(output, label, reduction="none"), weight)
+            loss = weighted_mean(F.binary_cross_entropy_with_logits(output, label, reduction="none"), inputs.weight)
         else:
             label = target
-            loss = weighted_mean((q - label).square(), weight)
-        metrics = {
+            loss = weighted_mean((q - label).square(), inputs.weight)
+        return loss, {
             "critic_loss": loss,
             "q_data": q.mean(),
             "target": label.mean(),
             "clipped": (label != target).float().mean(),
             "priority": (q - label).abs(),
         }
-        return loss, {name: metric.detach() for name, metric in metrics.items()}
 
-    def update(self, batch: Batch[Any], targets: Mapping[str, Any] | None = None) -> Metrics:
-        labels = self.targets_or(targets, batch)
-        tensors = self.tensors(batch)
-        observation, action = self.normaliser.observation(tensors.observation), self.normaliser.action(tensors.action)
-        loss, metrics = self._losses(observation, action, labels["q"], tensors.weight)
-        self.optimiser.step(loss)
-        polyak_(self.target_vector, self.optimiser.segment("critic"), self.config.polyak)
-        self.step += 1
-        self._lag()
-        return metrics
+    def q(self, observation: Features, action: Tensor) -> Tensor:
+        return self.value(self.critic(observation, action))
 
     @torch.no_grad()
-    def _lag(self) -> None:
+    def after_step(self) -> None:
         """Every `interval` steps the oldest snapshot becomes the lagged network, and a new one takes its place.
 
         With S snapshots the lag is S·interval steps right after, and grows by interval − 1 until the next time:
@@ -220,25 +235,22 @@ class QTOpt(TorchAlgorithm):
             self.lagged_vector.copy_(oldest)
             oldest.copy_(self.target_vector)
 
-    @torch.no_grad()
-    def diagnostics(self, batch: Batch[Any]) -> Metrics:
-        labels, tensors = self.targets(batch), self.tensors(batch)
-        observation, action = self.normaliser.observation(tensors.observation), self.normaliser.action(tensors.action)
-        _, metrics = self.losses(observation, action, labels["q"], tensors.weight)
-        q_policy = self.value(self.critic(observation, self.policy_action(observation, None))).mean()
-        return {name: metric for name, metric in metrics.items() if name != "priority"} | {"q_policy": q_policy}
-
     # --- Policy ---
 
-    def policy_action(self, observation: Tensor, noise: Tensor | None) -> Tensor:
+    def policy_action(self, observation: Features, noise: Tensor | None) -> Tensor:
         """The best sample of a search; with `noise`, a draw from the distribution the search ended with.
 
         Every state is searched with the same samples, so that an action does not depend on its place in a stack, and
-        with the same in every process, whatever its seed: the published weights decide.
+        with the same in every process, whatever its seed: the published weights decide. Over discrete actions a draw
+        is from softmax(Q / `DISCRETE_TEMPERATURE`).
         """
+        if self.discrete_actions:
+            every = torch.eye(self.action_size, device=self.device)[:, None]
+            scores = self.target_critic.score(self.target_critic.embed(observation), every).T
+            return one_hot_choice(scores / DISCRETE_TEMPERATURE, noise)
         shape = (self.config.iterations, self.config.samples, 1, self.action_size)
         samples = randomness.normal((0, 0), "act/cem", shape, self.device)
-        found = self.search(observation, samples.expand(-1, -1, len(observation), -1))
+        found = self.search(observation, samples.expand(-1, -1, rows_of(observation), -1))
         return found.action if noise is None else (found.mean + found.std * noise).clamp(-1.0, 1.0)
 
     # --- State ---
@@ -256,17 +268,16 @@ class QTOpt(TorchAlgorithm):
         super().load_state_dict(state)
         self.snapshots.copy_(state["snapshots"])
 
-
-def refuse_rewards(config: QTOptConfig, statistics: Statistics | None) -> None:
-    """Raises `LearnerError` where the data has rewards, as scaled and shifted, that no Q in [0, 1] can stand for."""
-    if config.loss != "cross_entropy" or statistics is None or "reward" not in statistics:
-        return
-    ends = [
-        config.reward_scale * float(torch.as_tensor(statistics["reward"][end]).reshape(-1)[0]) + config.reward_shift
-        for end in ("min", "max")
-    ]
-    if min(ends) < 0.0 or max(ends) > 1.0:
-        raise LearnerError(
-            f"reward: found {min(ends):g} to {max(ends):g} (scaled and shifted), but the cross-entropy loss needs "
-            "returns in [0, 1]; scale them there with --reward-scale and --reward-shift, or use --loss squared."
-        )
+    def _refuse_rewards(self, statistics: Statistics | None) -> None:
+        """Raises `LearnerError` where the data has rewards, as scaled and shifted, that no Q in [0, 1] stands for."""
+        if self.config.loss != "cross_entropy" or statistics is None or "reward" not in statistics:
+            return
+        scale, shift = self.requires.reward_scale, self.requires.reward_shift
+        ends = [
+            scale * float(torch.as_tensor(statistics["reward"][end]).reshape(-1)[0]) + shift for end in ("min", "max")
+        ]
+        if min(ends) < 0.0 or max(ends) > 1.0:
+            raise LearnerError(
+                f"reward: found {min(ends):g} to {max(ends):g} (scaled and shifted), but the cross-entropy loss needs "
+                "returns in [0, 1]; scale them there with --reward-scale and --reward-shift, or use --loss squared."
+            )

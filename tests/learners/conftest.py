@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from replay.batch import Batch
+from replay.batch import Batch, Request
 from replay.spaces import Box, Spaces
+from tests.learners.batches import random_batch
 
 
 @pytest.fixture
@@ -17,22 +18,10 @@ def spaces() -> Spaces:
 
 
 @pytest.fixture
-def make_batch() -> Callable[..., Batch[np.ndarray]]:
+def make_batch(spaces: Spaces) -> Callable[..., Batch[np.ndarray]]:
     """`make_batch(count, sequence)`: random transitions with rewards in [0, 1], every fourth of them terminal."""
 
     def make(count: int = 8, sequence: int = 0) -> Batch[np.ndarray]:
-        generator = np.random.default_rng(sequence)
-        terminated = (np.arange(count) % 4 == 3).astype(np.uint8)
-        return Batch(
-            observation=generator.normal(size=(count, 3)).astype(np.float32),
-            action=generator.uniform((-2.0, 0.0), (2.0, 1.0), (count, 2)).astype(np.float32),
-            reward=generator.uniform(size=count).astype(np.float32),
-            discount=np.float32(0.99) * (1 - terminated).astype(np.float32),
-            next_observation=generator.normal(size=(count, 3)).astype(np.float32),
-            terminated=terminated,
-            truncated=np.zeros(count, np.uint8),
-            index=np.arange(count),
-            key=(0, sequence),
-        )
+        return random_batch(spaces, Request(), count, sequence)
 
     return make

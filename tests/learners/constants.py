@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from learners.inputs import Inputs
 from learners.networks import EnsembleCritic, Value
 
 
@@ -36,3 +37,31 @@ def linear_(critic: EnsembleCritic, slopes: list[list[float]]) -> None:
             row = first.shape[1] - size + k  # the action follows the observation
             first[member, row, 2 * k], first[member, row, 2 * k + 1] = 1.0, -1.0
             last[member, 2 * k], last[member, 2 * k + 1] = slope[k], -slope[k]
+
+
+def make_inputs(
+    observation: Tensor,
+    action: Tensor,
+    *,
+    target: Tensor | None = None,
+    reward: Tensor | None = None,
+    discount: Tensor | None = None,
+    next_observation: Tensor | None = None,
+    weight: Tensor | None = None,
+    noise: dict[str, Tensor] | None = None,
+    extras: dict[str, Tensor] | None = None,
+) -> Inputs:
+    """What `bootstrap` and `losses` take: `target` is the label `q`; rewards are 0, discounts 1 where not given."""
+    rows = len(action)
+    return Inputs(
+        observation=observation,
+        action=action,
+        reward=torch.zeros(rows) if reward is None else reward,
+        discount=torch.ones(rows) if discount is None else discount,
+        next_observation=torch.zeros_like(observation) if next_observation is None else next_observation,
+        weight=weight,
+        mask=None,
+        labels={} if target is None else {"q": target},
+        noise=noise or {},
+        extras=extras or {},
+    )

@@ -12,7 +12,7 @@ import torch
 import learners
 from learners.bc import squared_error
 from learners.errors import LearnerError
-from tests.learners.constants import zero_
+from tests.learners.constants import make_inputs, zero_
 
 
 def test_squared_error_is_a_mean_over_the_actions_elements():
@@ -23,15 +23,16 @@ def test_squared_error_is_a_mean_over_the_actions_elements():
 def test_log_likelihood_of_a_standard_normal(spaces):
     bc = learners.create("bc", spaces, hidden=(8,))
     zero_(bc.policy)
-    loss, metrics = bc.losses(torch.zeros(1, 3), torch.tensor([[0.6, -0.8]]), None)
+    loss, metrics = bc.losses(make_inputs(torch.zeros(1, 3), torch.tensor([[0.6, -0.8]])))
     assert loss.item() == pytest.approx(0.5 + math.log(2 * math.pi))  # ∣a∣² = 1 and A = 2
-    assert metrics["priority"].tolist() == pytest.approx([0.7])
+    assert metrics["priority"].tolist() == pytest.approx([math.log1p(math.exp(loss.item()))])
 
 
 def test_squared_loss_of_a_policy_that_answers_zero(spaces):
     bc = learners.create("bc", spaces, hidden=(8,), loss="mse")
     zero_(bc.policy)
-    loss, _ = bc.losses(torch.zeros(2, 3), torch.tensor([[0.6, -0.8], [1.0, 1.0]]), torch.tensor([1.0, 3.0]))
+    action, weight = torch.tensor([[0.6, -0.8], [1.0, 1.0]]), torch.tensor([1.0, 3.0])
+    loss, _ = bc.losses(make_inputs(torch.zeros(2, 3), action, weight=weight))
     assert loss.item() == pytest.approx((0.5 + 3 * 1.0) / 2)
 
 

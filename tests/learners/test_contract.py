@@ -13,27 +13,74 @@ from safetensors.torch import load_file, save_file
 
 import learners
 from learners.errors import LearnerError
-from replay.spaces import Box, Discrete, Image, Spaces
+from replay.spaces import Box, Dict, Discrete, Image, Spaces
+from tests.learners.batches import random_batch, sample
 
-CASES = [(name, {}) for name in learners.names()] + [
-    ("bc", {"loss": "mse"}),
-    ("cql", {"lagrange_threshold": 5.0, "max_target_backup": True, "backup_entropy": True}),
-    ("edac", {"diversity": 0.0}),
-    ("edac", {"layer_norm": True, "n_step": 3}),
-    ("iql", {"layer_norm": True}),
+NUMBERS = Spaces(Box((3,)), Box((2,), low=(-2.0, 0.0), high=(2.0, 1.0)))
+PIXELS = Spaces(Dict.of({"camera": Image((9, 8, 3)), "arm": Box((2,))}), NUMBERS.action)
+CHOICES = Spaces(Box((3,)), Discrete(4, start=1))
+KINDS = {"numbers": NUMBERS, "pixels": PIXELS, "choices": CHOICES}
+WITHOUT_Q = {"bc", "awr"}
+BLIND = {"lstd", "lspi"}
+"""Those whose features are of numbers only."""
+
+
+def kinds(name: str) -> list[str]:
+    """What an algorithm serves: numbers, pictures beside numbers, discrete actions."""
+    algorithm = learners.algorithm_class(name)
+    discrete = Discrete in algorithm.action_spaces or algorithm.discrete is not None
+    return ["numbers"] + ["pixels"] * (name not in BLIND) + ["choices"] * discrete
+
+
+CASES = [(name, kind, {}) for name in learners.names() for kind in kinds(name)] + [
+    ("bc", "numbers", {"loss": "mse"}),
+    ("awac", "numbers", {"sampled_actions": 3, "policy_std": 1.0}),
+    ("cql", "numbers", {"lagrange_threshold": 5.0, "max_target_backup": True, "backup_entropy": True}),
+    ("calql", "numbers", {"lagrange_threshold": 4.0, "max_target_backup": False}),
+    ("msg", "numbers", {"conservative_weight": 0.0, "members": 4, "value_dropout": 0.1}),
+    ("edac", "numbers", {"diversity": 0.0}),
+    ("edac", "numbers", {"layer_norm": True, "n_step": 3}),
+    ("iql", "numbers", {"layer_norm": True, "policy_std": 1.0, "normalise_reward": True}),
+    ("iql", "numbers", {"dropout": 0.2, "value_dropout": 0.1, "gradient_clip": 0.5, "cosine_steps": 10}),
+    ("bc", "pixels", {"encoder": "shared"}),
+    ("cql", "pixels", {"encoder": "shared"}),
+    ("iql", "pixels", {"encoder": "shared"}),
+    ("qtopt", "pixels", {"encoder": "shared", "value_dropout": 0.1}),
+    ("bcq", "pixels", {"encoder": "separate", "dropout": 0.1, "generative_hidden": (16,)}),
+    ("bear", "numbers", {"kernel": "gaussian", "warm_up_steps": 2, "generative_hidden": (16,)}),
+    ("brac", "numbers", {"penalty": "policy", "warm_up_steps": 2}),
+    ("fql", "numbers", {"normalise_q": True, "aggregation": "min", "dropout": 0.1}),
+    ("lstd", "numbers", {"solve_every": 2, "features": 16}),
+    ("lspi", "numbers", {"solve_every": 2, "features": 16}),
 ]
 STATISTICS = {
     "observation": {"mean": [0.5, 0.0, -1.0], "std": [1.0, 2.0, 0.5], "min": [-4] * 3, "max": [4] * 3},
+    "observation.arm": {"mean": [0.5, 0.0], "std": [1.0, 2.0], "min": [-4] * 2, "max": [4] * 2},
     "action": {"mean": [0.0, 0.5], "std": [1.0, 0.3], "min": [-2, 0], "max": [2, 1]},
     "reward": {"mean": [0.5], "std": [0.3], "min": [0.0], "max": [1.0]},
+    "return": {"mean": [3.0], "std": [2.0], "min": [0.0], "max": [10.0]},
 }
+SMALL = {"hidden": (16, 16), "encoder_width": 8, "random_crop": 1}
 
 
-@pytest.fixture(params=CASES, ids=lambda case: "-".join([case[0], *case[1]]))
-def make(request, spaces):
+@pytest.fixture(params=CASES, ids=lambda case: "-".join([case[0], case[1], *case[2]]))
+def case(request):
+    """The algorithm's name, what it sees and does, and knobs."""
+    return request.param
+
+
+@pytest.fixture
+def make(case):
     """`make(seed)`: an algorithm with small networks."""
-    name, knobs = request.param
-    return lambda seed=0: learners.create(name, spaces, seed=seed, statistics=STATISTICS, hidden=(16, 16), **knobs)
+    name, kind, knobs = case
+    return lambda seed=0: learners.create(name, KINDS[kind], seed=seed, statistics=STATISTICS, **SMALL, **knobs)
+
+
+@pytest.fixture
+def make_batch(make, case):
+    """`make_batch(count, sequence)`: what the algorithm asks for."""
+    requires = make().requires
+    return lambda count=8, sequence=0: random_batch(KINDS[case[1]], requires, count, sequence)
 
 
 def assert_same_state(a, b):
@@ -87,20 +134,20 @@ def test_metrics_are_finite_scalars_and_a_priority_for_each_row(make, make_batch
         assert torch.isfinite(value), name
 
 
-def test_diagnostics_move_nothing(make, make_batch):
+def test_diagnostics_move_nothing(case, make, make_batch):
     a, b = make(), make()
     metrics = a.diagnostics(make_batch())
     assert_same_state(a, b)
     assert "priority" not in metrics
     assert all(torch.isfinite(value) and value.shape == () for value in metrics.values())
-    assert {"q_data", "q_policy"} <= metrics.keys() or not a.has_targets
+    assert {"q_data", "q_policy"} <= metrics.keys() or case[0] in WITHOUT_Q
 
 
 def test_a_row_of_weight_zero_does_not_count(make, make_batch):
     a, b, batch = make(), make(), make_batch()
     weight = np.array([1, 1, 0, 1, 1, 1, 1, 1], np.float32)
-    action, reward = batch.action.copy(), batch.reward.copy()
-    action[2], reward[2] = (1.0, 0.25), 0.75
+    action, reward, other = batch.action.copy(), batch.reward.copy(), make_batch(8, 1)
+    action[2], reward[2] = other.action[2], other.reward[2] + 1.0
     a.update(replace(batch, weight=weight))
     b.update(replace(batch, weight=weight, action=action, reward=reward))
     assert_same_state(a, b)
@@ -112,8 +159,10 @@ def test_a_row_of_weight_zero_does_not_count(make, make_batch):
 
 def test_n_step_and_reward_knobs_reach_the_request(spaces):
     for name in learners.names():
-        request = learners.create(name, spaces, n_step=5, discount=0.9, reward_scale=10.0, reward_shift=-5.0).requires
-        assert (request.n_step, request.discount, request.reward_scale, request.reward_shift) == (5, 0.9, 10.0, -5.0)
+        steps = 1 if name == "awr" else 5  # whole episodes are not summed over n steps
+        knobs = {"n_step": steps, "discount": 0.9, "reward_scale": 10.0, "reward_shift": -5.0}
+        request = learners.create(name, spaces, **knobs).requires
+        assert {knob: getattr(request, knob) for knob in knobs} == knobs
 
 
 # --- Seeds and state ---
@@ -127,12 +176,12 @@ def test_the_seed_alone_decides_the_parameters(make):
     assert not np.array_equal(a.policy_weights(), make(seed=4).policy_weights())
 
 
-def test_the_random_state_of_the_process_is_left_alone(make, make_batch):
+def test_the_random_state_of_the_process_is_left_alone(case, make, make_batch):
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     algorithm, batch = make(), make_batch()
     algorithm.update(batch)
     algorithm.diagnostics(batch)
-    algorithm.act(batch.observation, key=(0, 0), deterministic=False)
+    algorithm.act(observations(case, 8), key=(0, 0), deterministic=False)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
     assert random.getstate() == before[2]
@@ -166,45 +215,66 @@ def test_weights_of_another_size_are_refused(make):
 # --- Acting ---
 
 
-def test_act_takes_one_observation_or_many_and_answers_in_the_environments_units(make):
-    algorithm = make()
-    observation = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+def observations(case, count):
+    generator = np.random.default_rng(0)
+    return sample(KINDS[case[1]].observation, (count,), generator)
+
+
+def row(observation, index):
+    return (
+        {name: part[index] for name, part in observation.items()}
+        if isinstance(observation, dict)
+        else observation[index]
+    )
+
+
+def test_act_takes_one_observation_or_many(make, case):
+    algorithm, space = make(), KINDS[case[1]].action
+    observation = observations(case, 5)
     actions, state = algorithm.act(observation)
-    assert actions.shape == (5, 2)
-    assert actions.dtype == np.float32
+    assert actions.shape == (5, *space.shape)
+    assert actions.dtype == space.dtype
     assert state is None
-    one, _ = algorithm.act(observation[0])
-    assert one.shape == (2,)
-    np.testing.assert_allclose(one, actions[0], atol=1e-5)
-    # The policy answers in [-1, 1]: the first element of the action spans [-2, 2], the second [0, 1].
-    inputs = algorithm.normaliser.observation(torch.from_numpy(observation))
-    with torch.no_grad():
-        unit = algorithm.policy_action(inputs, None).numpy()
-    np.testing.assert_allclose(actions, np.stack([2 * unit[:, 0], (unit[:, 1] + 1) / 2], 1), atol=1e-6)
+    for index in range(5):
+        one, _ = algorithm.act(row(observation, index))
+        assert one.shape == space.shape
+        np.testing.assert_allclose(one, actions[index], atol=1e-5)
 
 
-def test_sampled_actions_are_within_bounds_and_addressed_by_their_key(make):
+def test_actions_are_in_the_environments_units(make, case):
     algorithm = make()
-    observation = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    observation = observations(case, 5)
+    inputs = algorithm.normaliser.observation(torch.utils._pytree.tree_map(torch.from_numpy, observation))
+    with torch.no_grad():
+        found = algorithm.policy_action(algorithm._encoded(inputs), None).numpy()
+    # The policy answers in [-1, 1]: the first element spans [-2, 2], the second [0, 1]. Or one-hot, from 1 on.
+    expected = found.argmax(1) + 1 if case[1] == "choices" else np.stack([2 * found[:, 0], (found[:, 1] + 1) / 2], 1)
+    np.testing.assert_allclose(algorithm.act(observation)[0], expected, atol=1e-6)
+
+
+def test_sampled_actions_are_within_bounds_and_addressed_by_their_key(make, case):
+    algorithm, space = make(), KINDS[case[1]].action
+    observation = observations(case, 200)
     actions, _ = algorithm.act(observation, key=(0, 1), deterministic=False)
-    assert (actions >= (-2, 0)).all()
-    assert (actions <= (2, 1)).all()
+    low, high = (space.start, space.start + space.n - 1) if isinstance(space, Discrete) else (space.low, space.high)
+    assert (actions >= low).all()
+    assert (actions <= high).all()
     assert np.array_equal(actions, algorithm.act(observation, key=(0, 1), deterministic=False)[0])
     with pytest.raises(LearnerError, match="needs key"):
         algorithm.act(observation, deterministic=False)
 
 
-@pytest.mark.parametrize("name", learners.names())
-def test_sampled_actions_vary_with_the_key(name, spaces):
-    algorithm, observation = learners.create(name, spaces, hidden=(16,)), np.zeros((4, 3), np.float32)
+def test_sampled_actions_vary_with_the_key(make, case):
+    algorithm, observation = make(), observations(case, 30)
     first, second = (algorithm.act(observation, key=(0, i), deterministic=False)[0] for i in range(2))
-    assert not np.array_equal(first, second)
+    # But for a policy of the mean only, which has no spread.
+    assert np.array_equal(first, second) == (case[2].get("loss") == "mse")
 
 
 def test_policy_weights_are_all_that_acting_needs(make, make_batch):
     learner, actor = make(seed=0), make(seed=1)
     learner.update(make_batch())
-    observation = make_batch(8, 1).observation
+    observation = make_batch(32, 1).observation
     expected, _ = learner.act(observation)
     assert not np.array_equal(actor.act(observation)[0], expected)
     actor.load_policy_weights(learner.policy_weights())
@@ -215,7 +285,8 @@ def test_policy_weights_are_all_that_acting_needs(make, make_batch):
 
 
 def test_two_learners_with_half_a_batch_each_are_one_with_all_of_it(make, make_batch):
-    whole, halves = make(), [make(), make()]
+    whole, halves, expected = make(), [make(), make()], []
+    whole.distribute(0, 1, lambda gradient: expected.append(gradient.clone()))
     for sequence in range(3):
         batch = make_batch(16, sequence)
         parts = [batch.rows(0, 8), batch.rows(8, 16)]
@@ -224,15 +295,14 @@ def test_two_learners_with_half_a_batch_each_are_one_with_all_of_it(make, make_b
         for rank, half in enumerate(halves):
             copy = make()
             copy.load_state_dict(half.state_dict())
-            copy.distribute(rank, 2, lambda gradient: None)
+            copy.distribute(rank, 2, lambda gradient, kept=gradients: kept.append(gradient.clone()))
             copy.update(parts[rank])
-            gradients.append(copy.optimiser.gradient)
         average = (gradients[0] + gradients[1]) / 2
         for rank, half in enumerate(halves):
             half.distribute(rank, 2, lambda gradient, average=average: gradient.copy_(average))
             half.update(parts[rank])
         whole.update(batch)
-        torch.testing.assert_close(average, whole.optimiser.gradient, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(average, expected[-1], atol=1e-5, rtol=1e-4)
     assert_same_state(*halves)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(halves[0].state_dict()[name], value, atol=1e-5, rtol=1e-4, msg=name)
@@ -250,12 +320,13 @@ def test_unknown_names_and_knobs_are_refused_with_the_nearest_one(spaces):
 
 
 @pytest.mark.parametrize("name", learners.names())
-def test_spaces_that_no_algorithm_here_serves_are_refused(name):
-    action = Box((2,), low=(-1.0,), high=(1.0,))
-    with pytest.raises(LearnerError, match=r"Discrete\(4\) found, expected a Box"):
-        learners.create(name, Spaces(Box((3,)), Discrete(4)))
-    with pytest.raises(LearnerError, match="images"):
-        learners.create(name, Spaces(Image((8, 8, 3)), action))
+def test_spaces_that_an_algorithm_does_not_serve_are_refused(name):
+    if "choices" not in kinds(name):
+        with pytest.raises(LearnerError, match=r"Discrete\(n=4.*for continuous \(a Box\) actions"):
+            learners.create(name, CHOICES)
+    if name in BLIND:
+        with pytest.raises(LearnerError, match="image"):
+            learners.create(name, PIXELS)
     with pytest.raises(LearnerError, match="no finite bounds"):
         learners.create(name, Spaces(Box((3,)), Box((2,))))
 
@@ -265,10 +336,14 @@ def test_spaces_that_no_algorithm_here_serves_are_refused(name):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
-def test_a_compiled_step_is_the_eager_one(spaces, make_batch):
+@pytest.mark.parametrize("knobs", [{}, {"dropout": 0.2, "value_dropout": 0.1}])
+def test_a_compiled_step_is_the_eager_one(knobs):
     # EDAC: the hardest to compile, with the gradient of a gradient inside.
-    eager, compiled = (learners.create("edac", spaces, hidden=(16, 16), compile=flag) for flag in (False, True))
+    eager, compiled = (
+        learners.create("edac", NUMBERS, hidden=(16, 16), compile=flag, **knobs) for flag in (False, True)
+    )
     for sequence in range(2):
-        metrics, others = eager.update(make_batch(8, sequence)), compiled.update(make_batch(8, sequence))
+        batch = random_batch(NUMBERS, eager.requires, 8, sequence)
+        metrics, others = eager.update(batch), compiled.update(batch)
         for name, value in metrics.items():
             torch.testing.assert_close(value, others[name], atol=1e-4, rtol=1e-4, msg=name)

@@ -12,12 +12,17 @@ import torch
 import learners
 from learners.cql import conservative_gap, lagrange_loss
 from learners.errors import LearnerError
-from learners.networks import TanhGaussianPolicy
+from learners.policies import TanhGaussianPolicy
 from learners.sac import soft_policy_loss, temperature_loss
 from replay.spaces import Box, Spaces
-from tests.learners.constants import constant_, linear_, zero_
+from tests.learners.constants import constant_, linear_, make_inputs, zero_
 
 SPACES = Spaces(Box((1,)), Box((1,), low=(-1.0,), high=(1.0,)))
+STILL = {
+    "policy": torch.zeros(2, 1, 1),
+    "next_policy": torch.zeros(1, 1, 1),
+    "uniform": torch.full((1, 1, 1), 0.5),  # the action 0
+}
 LOG_PROB = -0.5 * math.log(2 * math.pi)  # of a = tanh(0) where the policy's mean is 0 and its spread 1
 
 
@@ -90,9 +95,8 @@ def test_soft_policy_and_temperature_losses():
 def test_losses_of_constant_networks():
     cql = make(sampled_actions=1, conservative_weight=10.0)
     constant_(cql.critic, 1.0, 3.0)
-    zero, still = torch.zeros(1, 1), torch.zeros(1, 1, 1)
     loss, metrics = cql.losses(
-        zero, zero, zero, torch.tensor([2.5]), None, torch.zeros(2, 1, 1), still, torch.full((1, 1, 1), 0.5)
+        make_inputs(torch.zeros(1, 1), torch.zeros(1, 1), target=torch.tensor([2.5]), noise=STILL)
     )
     assert metrics["critic_loss"].item() == pytest.approx(1.5**2 + 0.5**2)
     assert metrics["priority"].tolist() == pytest.approx([1.0])
@@ -109,8 +113,7 @@ def test_the_policys_loss_does_not_move_the_critic():
     # A critic that is right everywhere, nothing pushing it down: what is left of the loss is the policy's.
     cql = make(sampled_actions=1, conservative_weight=0.0)
     constant_(cql.critic, 1.0, 1.0)
-    zero, still = torch.zeros(1, 1), torch.zeros(1, 1, 1)
-    loss, _ = cql.losses(zero, zero, zero, torch.ones(1), None, torch.zeros(2, 1, 1), still, still)
+    loss, _ = cql.losses(make_inputs(torch.zeros(1, 1), torch.zeros(1, 1), target=torch.ones(1), noise=STILL))
     for gradient in torch.autograd.grad(loss, list(cql.critic.parameters())):
         assert gradient.abs().max() == 0.0
 
@@ -130,8 +133,9 @@ def test_the_critics_loss_does_not_move_the_policy(spaces, make_batch):
 
 
 def bootstrap(cql, noise):
-    value = cql.bootstrap(torch.tensor([1.0]), torch.tensor([0.5]), torch.zeros(1, 1), torch.tensor(noise))
-    return value.item()
+    inputs = make_inputs(torch.zeros(1, 1), torch.zeros(1, 1), noise={"policy": torch.tensor(noise)})
+    inputs = inputs._replace(reward=torch.tensor([1.0]), discount=torch.tensor([0.5]))
+    return cql.bootstrap(inputs)["q"].item()
 
 
 def test_targets_take_the_smaller_critic():

@@ -11,9 +11,10 @@ import learners
 from learners.edac import gradient_similarity
 from learners.errors import LearnerError
 from replay.spaces import Box, Spaces
-from tests.learners.constants import constant_, linear_, zero_
+from tests.learners.constants import constant_, linear_, make_inputs, zero_
 
 SPACES = Spaces(Box((1,)), Box((2,), low=(-1.0,), high=(1.0,)))
+STILL = {"policy": torch.zeros(1, 2)}
 LOG_PROB = -math.log(2 * math.pi)  # of a = tanh(0) in two dimensions, where the policy's mean is 0 and its spread 1
 
 
@@ -44,7 +45,7 @@ def test_losses_of_linear_critics():
     edac = make(members=3, diversity=0.5)
     linear_(edac.critic, [[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]])  # whose gradients are their slopes
     observation, action = torch.zeros(1, 1), torch.tensor([[0.5, 0.25]])
-    loss, metrics = edac.losses(observation, action, torch.tensor([1.0]), None, torch.zeros(1, 2))
+    loss, metrics = edac.losses(make_inputs(observation, action, target=torch.tensor([1.0]), noise=STILL))
     # Q is .5, .5 and 2.25 on the data, 0 at the policy's action.
     assert metrics["critic_loss"].item() == pytest.approx(0.25 + 0.25 + 1.5625)
     assert metrics["diversity_loss"].item() == pytest.approx(0.5 * math.sqrt(2.0))
@@ -56,9 +57,8 @@ def test_losses_of_linear_critics():
 def test_sac_n_is_edac_without_diversity():
     edac = make(members=3, diversity=0.0)
     linear_(edac.critic, [[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]])
-    loss, metrics = edac.losses(
-        torch.zeros(1, 1), torch.tensor([[0.5, 0.25]]), torch.tensor([1.0]), None, torch.zeros(1, 2)
-    )
+    action = torch.tensor([[0.5, 0.25]])
+    loss, metrics = edac.losses(make_inputs(torch.zeros(1, 1), action, target=torch.tensor([1.0]), noise=STILL))
     assert metrics["diversity_loss"].item() == 0.0
     assert loss.item() == pytest.approx(2.0625 + LOG_PROB)
 
@@ -67,18 +67,18 @@ def test_policy_and_targets_trust_the_smallest_member():
     edac = make(members=4)
     constant_(edac.critic, 5.0, -1.0, 2.0, 7.0)
     constant_(edac.target_critic, 5.0, 3.0, 4.0, 7.0)
-    still = torch.zeros(1, 2)
-    _, metrics = edac.losses(torch.zeros(1, 1), torch.zeros(1, 2), torch.zeros(1), None, still)
+    inputs = make_inputs(torch.zeros(1, 1), torch.zeros(1, 2), target=torch.zeros(1), noise=STILL)
+    _, metrics = edac.losses(inputs)
     assert metrics["policy_loss"].item() == pytest.approx(LOG_PROB + 1.0)
     # r + γ(min − α·log π), with temperature 1
-    target = edac.bootstrap(torch.tensor([1.0]), torch.tensor([0.5]), torch.zeros(1, 1), still)
+    target = edac.bootstrap(inputs._replace(reward=torch.tensor([1.0]), discount=torch.tensor([0.5])))["q"]
     assert target.item() == pytest.approx(1.0 + 0.5 * (3.0 - LOG_PROB))
 
 
 def test_the_policys_loss_does_not_move_the_critics():
     edac = make(members=2, diversity=0.0)
     constant_(edac.critic, 1.0, 1.0)
-    loss, _ = edac.losses(torch.zeros(1, 1), torch.zeros(1, 2), torch.ones(1), None, torch.zeros(1, 2))
+    loss, _ = edac.losses(make_inputs(torch.zeros(1, 1), torch.zeros(1, 2), target=torch.ones(1), noise=STILL))
     for gradient in torch.autograd.grad(loss, list(edac.critic.parameters())):
         assert gradient.abs().max() == 0.0
 
@@ -88,7 +88,7 @@ def test_the_temperature_enters_the_target():
     constant_(edac.target_critic, 0.0, 0.0)
     with torch.no_grad():
         edac.temperature.log.fill_(math.log(0.25))
-    target = edac.bootstrap(torch.zeros(1), torch.ones(1), torch.zeros(1, 1), torch.zeros(1, 2))
+    target = edac.bootstrap(make_inputs(torch.zeros(1, 1), torch.zeros(1, 2), noise=STILL))["q"]
     assert target.item() == pytest.approx(-0.25 * LOG_PROB)
 
 

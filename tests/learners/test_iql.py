@@ -10,7 +10,7 @@ import torch
 import learners
 from learners.errors import LearnerError
 from learners.iql import advantage_weight, expectile_loss
-from tests.learners.constants import constant_, zero_
+from tests.learners.constants import constant_, make_inputs, zero_
 
 
 def test_expectile_loss_weighs_the_two_signs_differently():
@@ -42,7 +42,7 @@ def test_losses_of_constant_networks(spaces):
     constant_(iql.value, 1.5)
     zero_(iql.policy)
     action = torch.tensor([[0.6, 0.8]])
-    loss, metrics = iql.losses(torch.zeros(1, 3), action, torch.tensor([2.5]), None)
+    loss, metrics = iql.losses(make_inputs(torch.zeros(1, 3), action, target=torch.tensor([2.5])))
     # The smaller target is 2, so the advantage is .5: .7·.5² for the value.
     assert metrics["advantage"].item() == pytest.approx(0.5)
     assert metrics["value_loss"].item() == pytest.approx(0.175)
@@ -58,17 +58,29 @@ def test_losses_of_constant_networks(spaces):
 def test_importance_weights_scale_each_row(spaces):
     iql = learners.create("iql", spaces, hidden=(8,))
     constant_(iql.critic, 0.0, 0.0)
-    inputs = torch.zeros(2, 3), torch.zeros(2, 2), torch.tensor([1.0, 3.0])
+    plain = make_inputs(torch.zeros(2, 3), torch.zeros(2, 2), target=torch.tensor([1.0, 3.0]))
+    weighted = plain._replace(weight=torch.tensor([2.0, 0.5]))
     # Both members: (1 + 9)/2 each; weighted (2·1 + .5·9)/2 each.
-    assert iql.losses(*inputs, None)[1]["critic_loss"].item() == pytest.approx(10.0)
-    assert iql.losses(*inputs, torch.tensor([2.0, 0.5]))[1]["critic_loss"].item() == pytest.approx(6.5)
+    assert iql.losses(plain)[1]["critic_loss"].item() == pytest.approx(10.0)
+    assert iql.losses(weighted)[1]["critic_loss"].item() == pytest.approx(6.5)
 
 
 def test_the_target_critic_follows_at_the_polyak_rate(spaces, make_batch):
     iql = learners.create("iql", spaces, hidden=(8,), polyak=0.25)
-    before = iql.target_vector.clone()
+    before = iql.target_vectors["target_critic"].clone()
     iql.update(make_batch())
-    torch.testing.assert_close(iql.target_vector, 0.75 * before + 0.25 * iql.optimiser.segment("critic"))
+    after = iql.target_vectors["target_critic"]
+    torch.testing.assert_close(after, 0.75 * before + 0.25 * iql.optimiser.segment("critic"))
+
+
+def test_only_the_policys_learning_rate_falls(spaces, make_batch):
+    iql = learners.create("iql", spaces, hidden=(8,), cosine_steps=2)
+    iql.update(make_batch())
+    iql.update(make_batch(8, 1))
+    policy, critic = iql.optimiser.segment("policy").clone(), iql.optimiser.segment("critic").clone()
+    iql.update(make_batch(8, 2))  # after two steps its rate is 0
+    assert torch.equal(iql.optimiser.segment("policy"), policy)
+    assert not torch.equal(iql.optimiser.segment("critic"), critic)
 
 
 def test_the_expectile_is_checked(spaces):

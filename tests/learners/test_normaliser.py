@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import learners
 from learners.errors import LearnerError
 from learners.normaliser import Normaliser
 from replay.spaces import Box, Dict, Discrete, Image, Spaces
@@ -44,7 +45,7 @@ def test_dictionaries_are_joined_in_the_order_of_their_names():
         "observation.velocity": column([0.0, 0.0], [10.0, 10.0]),
     }
     normaliser = Normaliser(Spaces(space, UNIT), statistics, normalise_observation=True)
-    assert normaliser.observation_size == 5
+    assert normaliser.vector_size == 5
     observed = normaliser.observation(
         {
             "velocity": torch.tensor([[10.0, 20.0]]),
@@ -79,13 +80,61 @@ def test_an_action_that_never_varies_is_no_division_by_zero():
     assert normaliser.environment_action(torch.tensor([[0.0]])).item() == pytest.approx(3.0, abs=1e-5)
 
 
-def test_what_cannot_be_served_is_refused():
-    with pytest.raises(LearnerError, match=r"observation\.camera: images \(8, 8, 3\) need an encoder"):
-        Normaliser(Spaces(Dict.of({"camera": Image((8, 8, 3))}), UNIT), None, normalise_observation=True)
-    with pytest.raises(LearnerError, match=r"action space: Discrete\(2\)"):
-        Normaliser(Spaces(Box((1,)), Discrete(2)), None, normalise_observation=True)
-    with pytest.raises(LearnerError, match="no finite bounds, and no statistics"):
-        Normaliser(Spaces(Box((1,)), Box((1,))), None, normalise_observation=True)
+def test_images_stay_as_they_are_beside_the_numbers():
+    space = Dict.of({"camera": Image((2, 2, 3)), "arm": Box((2,))})
+    statistics = {"observation.arm": column([1.0, 1.0], [2.0, 2.0])}
+    normaliser = Normaliser(Spaces(space, UNIT), statistics, normalise_observation=True)
+    image = torch.arange(12, dtype=torch.uint8).view(1, 2, 2, 3)
+    features = normaliser.observation({"camera": image, "arm": torch.tensor([[3.0, 1.0]])})
+    assert features.keys() == {"observation.camera", "vector"}
+    assert torch.equal(features["observation.camera"], image)
+    assert features["vector"].tolist() == [[1.0, 0.0]]
+    alone = Normaliser(Spaces(Image((2, 2, 3)), UNIT), None, normalise_observation=True)
+    assert alone.observation(image).keys() == {"observation"}
+
+
+def test_steps_of_episodes_keep_their_leading_dimensions():
+    space = Dict.of({"arm": Box((1, 2)), "mode": Discrete(3)})
+    normaliser = Normaliser(Spaces(space, Box((1, 2), low=(-2.0,), high=(2.0,))), None, normalise_observation=False)
+    observed = normaliser.observation({"arm": torch.ones(4, 5, 1, 2), "mode": torch.full((4, 5), 2)})
+    assert observed.shape == (4, 5, 3)
+    assert observed[1, 2].tolist() == [1.0, 1.0, 2.0]
+    assert normaliser.action(torch.ones(4, 5, 1, 2)).tolist() == [[[0.5, 0.5]] * 5] * 4
+
+
+def test_discrete_actions_are_one_hot_from_their_start():
+    normaliser = Normaliser(Spaces(Box((1,)), Discrete(3, start=-1)), None, normalise_observation=True)
+    one_hot = normaliser.action(torch.tensor([-1, 1, 0]))
+    assert one_hot.tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+    assert normaliser.environment_action(one_hot).tolist() == [-1, 1, 0]
+
+
+def test_rewards_are_scaled_to_a_range_of_a_thousand():
+    spaces, statistics = Spaces(Box((1,)), UNIT), {"observation": column([0.0], [1.0])}
+    returns = {"return": {"mean": 0.0, "std": 1.0, "min": -10.0, "max": 40.0}}
+
+    def scale(**knobs):
+        return learners.create("iql", spaces, statistics=statistics | returns, **knobs).requires.reward_scale
+
+    assert scale() == 1.0
+    assert scale(normalise_reward=True) == pytest.approx(1000 / 50)
+    assert scale(normalise_reward=True, reward_scale=0.5) == pytest.approx(10.0)
+    # It is stored: a policy trained with one scale goes on with it, whatever data comes next.
+    first = learners.create("iql", spaces, statistics=statistics | returns, normalise_reward=True)
+    wider = statistics | {"return": {"min": 0.0, "max": 1.0}}
+    second = learners.create("iql", spaces, statistics=wider, normalise_reward=True)
+    assert second.requires.reward_scale == pytest.approx(1000.0)
+    second.load_state_dict(first.state_dict())
+    assert second.requires.reward_scale == pytest.approx(20.0)
+
+
+def test_returns_without_a_range_are_refused():
+    spaces = Spaces(Box((1,)), UNIT)
+    with pytest.raises(LearnerError, match="no episode returns"):
+        Normaliser(spaces, None, normalise_observation=False, normalise_reward=True)
+    same = {"return": {"min": 1.0, "max": 1.0}}
+    with pytest.raises(LearnerError, match="every episode of the data returns 1"):
+        Normaliser(spaces, same, normalise_observation=False, normalise_reward=True)
 
 
 def test_statistics_that_do_not_fit_are_refused():

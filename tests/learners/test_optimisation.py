@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from learners.optimisation import Optimiser, adam, flatten_, polyak_
+from learners.optimisation import Optimiser, adam, clip_, flatten_, half_cosine, polyak_
 
 CPU = torch.device("cpu")
 
@@ -115,3 +115,69 @@ def test_state_restores_the_moments_bit_for_bit(modules):
     assert torch.equal(a.vector, b.vector)
     for name, value in state.items():
         assert torch.equal(value, kept[name]), name  # what was passed in is not moved
+
+
+# --- Options ---
+
+
+def test_a_long_gradient_is_shortened_and_a_short_one_left():
+    long, short = torch.tensor([3.0, 4.0]), torch.tensor([0.3, 0.4])
+    clip_(long, 1.0)
+    clip_(short, 1.0)
+    torch.testing.assert_close(long, torch.tensor([0.6, 0.8]))
+    assert short.tolist() == pytest.approx([0.3, 0.4])
+
+
+def test_each_group_is_clipped_by_itself(modules):
+    for clip in (None, 0.01):
+        twins = copy.deepcopy(modules)
+        optimiser = Optimiser(twins, adam(0.1, device=CPU), clip=clip)
+        optimiser.step(loss_of(twins))
+        norms = [optimiser.gradient[part].norm().item() for part in optimiser.groups.values()]
+        assert norms == pytest.approx([0.01, 0.01], rel=1e-4) if clip else min(norms) > 0.02
+
+
+def test_a_group_may_move_at_every_third_step_only(modules):
+    optimiser = Optimiser(modules, adam(0.1, device=CPU), every={"policy": 3})
+    moved = []
+    for number in range(6):
+        before = optimiser.segment("policy").clone()
+        critic = optimiser.segment("critic").clone()
+        optimiser.step(loss_of(modules), number)
+        moved.append(not torch.equal(before, optimiser.segment("policy")))
+        assert not torch.equal(critic, optimiser.segment("critic"))
+    assert moved == [False, False, True, False, False, True]
+    assert optimiser.state_dict()["policy.step"] == 2
+
+
+def test_learning_rates_scale_by_group(modules):
+    optimiser = Optimiser(modules, adam(0.1, device=CPU), options={"policy": {"lr": 0.01}})
+    before = {name: optimiser.segment(name).clone() for name in optimiser.groups}
+    optimiser.scale_learning_rates({"policy": 0.5})
+    optimiser.step(loss_of(modules))
+    # Adam's first step is the learning rate.
+    moved = {name: (optimiser.segment(name) - old).abs().max().item() for name, old in before.items()}
+    assert moved == pytest.approx({"critic": 0.1, "policy": 0.005}, rel=1e-3)
+
+
+def test_a_half_cosine_falls_from_one_to_nothing():
+    assert [half_cosine(step, 4) for step in range(6)] == pytest.approx(
+        [1.0, 0.5 + 0.5 * 2**-0.5, 0.5, 0.5 - 0.5 * 2**-0.5, 0.0, 0.0]
+    )
+
+
+def test_averages_travel_behind_the_gradient_and_are_not_clipped(modules):
+    optimiser = Optimiser(modules, adam(0.1, device=CPU), clip=1e-3, averages=2)
+    other = torch.zeros_like(optimiser.gradient)
+    other[-2:] = torch.tensor([6.0, 0.0])
+    optimiser.reduce = lambda gradient: gradient.add_(other).div_(2)
+    optimiser.step(loss_of(modules), averages=torch.tensor([2.0, 100.0]))
+    assert optimiser.averages.tolist() == [(2 + 6) / 2, 100 / 2]
+
+
+def test_a_group_that_rests_has_no_gradient(modules):
+    optimiser = Optimiser(modules, adam(0.1, device=CPU), every={"policy": 2})
+    for number, moves in enumerate([False, True, False]):
+        optimiser.step(loss_of(modules), number)
+        assert bool(optimiser.gradient[optimiser.groups["policy"]].any()) == moves
+        assert optimiser.gradient[optimiser.groups["critic"]].any()

@@ -11,7 +11,7 @@ import torch
 import learners
 from learners.errors import LearnerError
 from learners.qtopt import EmbeddingCritic
-from tests.learners.constants import zero_
+from tests.learners.constants import make_inputs, zero_
 
 
 @torch.no_grad()
@@ -25,7 +25,7 @@ def constant_(critic: EmbeddingCritic, output: float) -> None:
 def slope_(critic: EmbeddingCritic, *slope: float, offset: float = 10.0) -> None:
     """Output slope·a, whatever the state: one hidden unit, kept positive by the offset."""
     zero_(critic)
-    critic.first.weight[0, critic.observation_size :] = torch.tensor(slope)
+    critic.first.weight[0, critic.encoder.size :] = torch.tensor(slope)
     critic.first.bias[0] = offset
     critic.rest[-1].weight[0, 0] = 1.0
     critic.rest[-1].bias.fill_(-offset)
@@ -81,7 +81,7 @@ def test_cross_entropy_of_a_constant_network(spaces):
     qtopt = learners.create("qtopt", spaces, hidden=(4,))
     constant_(qtopt.critic, math.log(3.0))  # Q = .75
     target = torch.tensor([1.0, 0.5, 1.5, -0.5])  # the last two are clamped
-    loss, metrics = qtopt.losses(torch.zeros(4, 3), torch.zeros(4, 2), target, None)
+    loss, metrics = qtopt.losses(make_inputs(torch.zeros(4, 3), torch.zeros(4, 2), target=target))
     # −log .75 twice, −.5·log(.75·.25), −log .25
     expected = [-math.log(0.75), -0.5 * math.log(0.75 * 0.25), -math.log(0.75), -math.log(0.25)]
     assert loss.item() == pytest.approx(sum(expected) / 4)
@@ -95,7 +95,8 @@ def test_squared_loss_is_unbounded(spaces):
     qtopt = learners.create("qtopt", spaces, hidden=(4,), loss="squared")
     constant_(qtopt.critic, 3.0)
     weight = torch.tensor([1.0, 0.5])
-    loss, metrics = qtopt.losses(torch.zeros(2, 3), torch.zeros(2, 2), torch.tensor([5.0, -1.0]), weight)
+    target = torch.tensor([5.0, -1.0])
+    loss, metrics = qtopt.losses(make_inputs(torch.zeros(2, 3), torch.zeros(2, 2), target=target, weight=weight))
     assert loss.item() == pytest.approx((1.0 * 4.0 + 0.5 * 16.0) / 2)
     assert metrics["clipped"].item() == 0.0
     assert metrics["priority"].tolist() == [2.0, 4.0]

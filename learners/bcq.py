@@ -1,0 +1,167 @@
+"""Batch-constrained deep Q-learning, BCQ (Fujimoto, Meger and Precup 2018, arXiv 1812.02900).
+
+A generative model proposes actions like those of the data, a small network perturbs them within ±φ, and the critics
+choose among them: in the bootstrap and when acting, no other action is ever considered.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learners import cem, randomness
+from learners.algorithm import Metrics, Targets
+from learners.base import TorchAlgorithm
+from learners.config import CommonConfig
+from learners.encoders import Encoder, Features, rows_of
+from learners.errors import LearnerError
+from learners.inputs import Inputs, weighted_mean
+from learners.networks import MLP, as_encoder
+from learners.vae import ConditionalVAE, paired, vae_loss
+from replay.batch import Batch
+
+
+@dataclass(frozen=True)
+class BCQConfig(CommonConfig):
+    """Defaults are the authors', who train on batches of 100."""
+
+    learning_rate: float = 1e-3  # Of Adam, for every network.
+    hidden: tuple[int, ...] = (400, 300)  # Widths of the hidden layers.
+    generative_hidden: tuple[int, ...] = (750, 750)  # The same of the generative model (continuous only).
+    kl_weight: float = 0.5  # Of the generative model's prior against its squared error (continuous only).
+    perturbation: float = 0.05  # φ: how far a proposed action may be moved (continuous only).
+    sampled_actions: int = 10  # Actions proposed at s', of which the best is bootstrapped from (continuous only).
+    acting_samples: int = 100  # Actions proposed when acting (continuous only).
+    minimum_weight: float = (
+        0.75  # λ: weight of the smaller critic in the target, 1 − λ of the larger (continuous only).
+    )
+    threshold: float = 0.3  # τ: share of the likeliest action's probability that an action needs (discrete only).
+    logit_penalty: float = 0.01  # Of the squared outputs of the model of the data's actions (discrete only).
+    polyak: float = 0.005  # Rate at which the target networks follow.
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("sampled_actions", "acting_samples"):
+            if getattr(self, name) < 1:
+                raise LearnerError(f"{name}: found {getattr(self, name)}, expected at least 1.")
+        for name in ("perturbation", "kl_weight", "logit_penalty"):
+            if getattr(self, name) < 0.0:
+                raise LearnerError(f"{name}: found {getattr(self, name)}, expected 0 or more.")
+        if not 0.0 <= self.minimum_weight <= 1.0:
+            raise LearnerError(f"minimum_weight: found {self.minimum_weight}, expected a share in [0, 1].")
+        if not 0.0 <= self.threshold < 1.0:
+            raise LearnerError(f"threshold: found {self.threshold}, expected a share in [0, 1); 1 leaves no action.")
+
+
+# --- Losses ---
+
+
+def soft_clipped_q(q: Tensor, minimum_weight: float) -> Tensor:
+    """λ·min_i Q_i + (1 − λ)·max_i Q_i over members, (E, …) → (…)."""
+    return minimum_weight * q.amin(0) + (1.0 - minimum_weight) * q.amax(0)
+
+
+# --- Network ---
+
+
+class Perturbation(nn.Module):
+    """ξ(s, a): a proposed action moved by at most φ in each element, and kept in [-1, 1]."""
+
+    def __init__(
+        self, observation: int | Encoder, action: int, hidden: tuple[int, ...], *, radius: float, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.encoder = as_encoder(observation)
+        self.radius = radius
+        self.net = MLP(self.encoder.size + action, hidden, action, dropout=dropout)
+
+    def forward(self, observation: Features, action: Tensor) -> Tensor:
+        """Actions in and out are (…, B, A)."""
+        embedding = self.encoder(observation).expand(*action.shape[:-1], -1)
+        move = torch.tanh(self.net(torch.cat([embedding, action], dim=-1)))
+        return (action + self.radius * move).clamp(-1.0, 1.0)
+
+
+class BCQ(TorchAlgorithm):
+    Config = BCQConfig
+    config: BCQConfig
+    discrete = "learners.discrete_bcq:DiscreteBCQ"
+    target_modules = ("vae", "target_perturbation", "target_critic")
+    policy_modules = ("vae", "perturbation", "critic")
+
+    def build(self) -> None:
+        config, networks = self.config, self.networks
+        self.critic = networks.continuous_critic(2)
+        self.vae = ConditionalVAE(networks.encoder(trains_encoder=False), self.action_size, config.generative_hidden)
+        self.perturbation = Perturbation(
+            networks.encoder(trains_encoder=False),
+            self.action_size,
+            config.hidden,
+            radius=config.perturbation,
+            dropout=config.dropout,
+        )
+        self.train({"critic": self.critic, "vae": self.vae, "perturbation": self.perturbation})
+        self.target_critic = self.follow("target_critic", "critic", config.polyak)
+        self.target_perturbation = self.follow("target_perturbation", "perturbation", config.polyak)
+
+    # --- Targets ---
+
+    def target_noise(self, batch: Batch[Any]) -> dict[str, Tensor]:
+        return {"vae": paired(self.normal(batch, "targets", 2, self.config.sampled_actions))}
+
+    def bootstrap(self, inputs: Inputs) -> Targets:
+        """`q`: r + γ·max_n [λ·min_i Q̄_i + (1 − λ)·max_i Q̄_i](s', ξ̄(s', a_n)), (B,)."""
+        proposed = torch.tanh(self.vae.sample(inputs.next_observation, inputs.noise["vae"]))
+        action = self.target_perturbation(inputs.next_observation, proposed)
+        q = soft_clipped_q(self.target_critic(inputs.next_observation, action), self.config.minimum_weight)
+        return {"q": inputs.reward + inputs.discount * q.amax(0)}
+
+    # --- Losses ---
+
+    def loss_noise(self, batch: Batch[Any]) -> dict[str, Tensor]:
+        """`posterior` and `vae`, (B, 2A) each."""
+        return {name: paired(self.normal(batch, name, 2)) for name in ("posterior", "vae")}
+
+    def losses(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
+        """Of the generative model, the perturbation and the critic. (The authors move them in turn.)"""
+        config, observation, noise, weight = self.config, inputs.observation, inputs.noise, inputs.weight
+        # --- Generative model ---
+        reconstruction, mean, log_std = self.vae(observation, inputs.action, noise["posterior"])
+        generative_loss = weighted_mean(
+            vae_loss(reconstruction, inputs.action, mean, log_std, config.kl_weight), weight
+        )
+        # --- Perturbation: up the first critic, as in the authors' code, from an action like those of the data ---
+        with torch.no_grad():
+            proposed = torch.tanh(self.vae.sample(observation, noise["vae"]))
+        q_perturbed = self.critic(observation, self.perturbation(observation, proposed), frozen=True)[0]
+        perturbation_loss = -weighted_mean(q_perturbed, weight)
+        # --- Critic ---
+        q = self.critic(observation, inputs.action)
+        error = q - inputs.labels["q"]
+        critic_loss = weighted_mean(error.square().sum(0), weight)
+        return generative_loss + perturbation_loss + critic_loss, {
+            "generative_loss": generative_loss,
+            "perturbation_loss": perturbation_loss,
+            "critic_loss": critic_loss,
+            "q_data": q.mean(),
+            "priority": error.abs().mean(0),
+        }
+
+    # --- Policy ---
+
+    def policy_action(self, observation: Features, noise: Tensor | None) -> Tensor:
+        """The best of `acting_samples` perturbed proposals by the first critic, as in the authors' code.
+
+        Every state has the same latents, so that an action does not depend on its place in a stack. With `noise` all
+        of them move by it, and each remains standard normal before the clipping.
+        """
+        shape = (self.config.acting_samples, 1, self.vae.latent)
+        latent = randomness.normal((0, 0), "act/vae", shape, self.device).expand(-1, rows_of(observation), -1)
+        if noise is not None:
+            latent = (latent + noise.repeat(1, 2)) / math.sqrt(2.0)
+        action = self.perturbation(observation, torch.tanh(self.vae.sample(observation, latent)))
+        return cem.best_of(action, self.critic(observation, action)[0]).action

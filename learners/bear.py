@@ -1,0 +1,190 @@
+"""Bootstrapping error accumulation reduction, BEAR (Kumar, Fu, Tucker and Levine 2019, arXiv 1906.00949).
+
+The policy climbs the smaller critic as far as its actions stay close to those of a model of the data, by the maximum
+mean discrepancy of a few samples of each: a constraint on where actions may lie, not on how often each is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from learners import cem, randomness
+from learners.algorithm import Metrics, Targets
+from learners.base import TorchAlgorithm
+from learners.bcq import soft_clipped_q
+from learners.config import CommonConfig
+from learners.encoders import Features, rows_of
+from learners.errors import LearnerError
+from learners.inputs import Inputs, weighted_mean
+from learners.networks import PositiveScalar
+from learners.vae import LATENT_CLIP, ConditionalVAE, paired, vae_loss
+from replay.batch import Batch
+
+Kernel = Literal["laplacian", "gaussian"]
+
+LOG_MULTIPLIER_MIN, LOG_MULTIPLIER_MAX = -5.0, 10.0
+"""Bounds of the logarithm of the multiplier, the authors'."""
+
+
+@dataclass(frozen=True)
+class BEARConfig(CommonConfig):
+    """Defaults are those of the authors' code (ε is written there as .05), where batches are of 100, except for the
+    warm-up: theirs is 20 rounds of 1,000 steps, far too many for the runs of some 10,000 that are usual here.
+
+    Their README recommends a Laplacian kernel of bandwidth 10 or a Gaussian one of 20, either with 5 samples.
+    """
+
+    learning_rate: float = 1e-3  # Of Adam, for every network.
+    multiplier_learning_rate: float = 1e-3  # Of the logarithm of the multiplier.
+    hidden: tuple[int, ...] = (400, 300)  # Widths of the hidden layers.
+    generative_hidden: tuple[int, ...] = (750, 750)  # The same of the generative model.
+    kl_weight: float = 0.5  # Of the generative model's prior against its squared error.
+    kernel: Kernel = "laplacian"  # Of the discrepancy; the other is Gaussian.
+    bandwidth: float = 20.0  # σ of the kernel; wide, so that the discrepancy is far from its bound of √2.
+    divergence_threshold: float = 0.05  # ε: what the discrepancy may be.
+    warm_up_steps: int = 1_000  # First steps, in which the policy only approaches the data.
+    sampled_actions: int = 10  # Actions of each, the policy and the model, for the discrepancy and the policy's loss.
+    target_samples: int = 10  # Actions of the policy at s', of which the best is bootstrapped from.
+    acting_samples: int = 10  # Actions of the policy of which the best is taken when acting.
+    minimum_weight: float = 0.75  # λ: weight of the smaller critic in targets, 1 − λ of the larger.
+    polyak: float = 0.005  # Rate at which the target networks follow.
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("sampled_actions", "target_samples", "acting_samples"):
+            if getattr(self, name) < 1:
+                raise LearnerError(f"{name}: found {getattr(self, name)}, expected at least 1.")
+        for name in ("kl_weight", "divergence_threshold", "warm_up_steps"):
+            if getattr(self, name) < 0:
+                raise LearnerError(f"{name}: found {getattr(self, name)}, expected 0 or more.")
+        if self.kernel not in ("laplacian", "gaussian"):
+            raise LearnerError(f"kernel: found {self.kernel!r}, expected 'laplacian' or 'gaussian'.")
+        if not self.bandwidth > 0.0:
+            raise LearnerError(f"bandwidth: found {self.bandwidth}, expected a positive number.")
+        if not 0.0 <= self.minimum_weight <= 1.0:
+            raise LearnerError(f"minimum_weight: found {self.minimum_weight}, expected a share in [0, 1].")
+
+
+# --- Losses ---
+
+
+def maximum_mean_discrepancy(x: Tensor, y: Tensor, kernel: Kernel, bandwidth: float) -> Tensor:
+    """√(mean k(x, x') − 2·mean k(x, y) + mean k(y, y')), (B,), of samples (N, B, A) and (M, B, A).
+
+    k is exp(−∣d∣₁/2σ) or exp(−∣d∣²/2σ), and σ is not squared, as in the authors' code. As there, pairs of a sample
+    with itself count, and a millionth keeps the root's slope finite where both sets are the same.
+    """
+
+    def similarity(one: Tensor, other: Tensor) -> Tensor:
+        difference = one.unsqueeze(1) - other
+        distance = difference.abs() if kernel == "laplacian" else difference.square()
+        return torch.exp(-distance.sum(-1) / (2.0 * bandwidth)).mean((0, 1))
+
+    return (similarity(x, x) - 2.0 * similarity(x, y) + similarity(y, y) + 1e-6).sqrt()
+
+
+def multiplier_loss(multiplier: Tensor, divergence: Tensor, threshold: float) -> Tensor:
+    """−α·(MMD − ε), (B,): α rises where the discrepancy is above the threshold."""
+    return -multiplier * (divergence.detach() - threshold)
+
+
+class BEAR(TorchAlgorithm):
+    """As in the authors' code the discrepancy is of actions before tanh, whose slope would vanish at the bounds, and
+    the noise of the policy's loss is clipped like the latents of the model: both are compared near their centres."""
+
+    Config = BEARConfig
+    config: BEARConfig
+    target_modules = ("target_policy", "target_critic")
+    policy_modules = ("policy", "critic")
+
+    def build(self) -> None:
+        config, networks = self.config, self.networks
+        self.critic = networks.continuous_critic(2)
+        self.policy = networks.tanh_gaussian_policy()
+        self.vae = ConditionalVAE(networks.encoder(trains_encoder=False), self.action_size, config.generative_hidden)
+        self.multiplier = PositiveScalar(1.0)
+        self.train(
+            {"critic": self.critic, "policy": self.policy, "vae": self.vae, "multiplier": self.multiplier},
+            learning_rates={"multiplier": config.multiplier_learning_rate},
+        )
+        self.target_critic = self.follow("target_critic", "critic", config.polyak)
+        self.target_policy = self.follow("target_policy", "policy", config.polyak)
+
+    # --- Targets ---
+
+    def target_noise(self, batch: Batch[Any]) -> dict[str, Tensor]:
+        return {"policy": self.normal(batch, "targets", self.config.target_samples)}
+
+    def bootstrap(self, inputs: Inputs) -> Targets:
+        """`q`: r + γ·max_n [λ·min_i Q̄_i + (1 − λ)·max_i Q̄_i](s', a_n), (B,), over actions of the target policy."""
+        action = self.target_policy.act(inputs.next_observation, inputs.noise["policy"])
+        q = soft_clipped_q(self.target_critic(inputs.next_observation, action), self.config.minimum_weight)
+        return {"q": inputs.reward + inputs.discount * q.amax(0)}
+
+    # --- Losses ---
+
+    def loss_noise(self, batch: Batch[Any]) -> dict[str, Tensor]:
+        """`posterior` (B, 2A), `vae` (N, B, 2A), `policy` (N, B, A), and `heed`: 0 in the warm-up, then 1, here so
+        that a compiled step need not count."""
+        count = self.config.sampled_actions
+        return {
+            "posterior": paired(self.normal(batch, "posterior", 2)),
+            "vae": paired(self.normal(batch, "vae", 2, count)),
+            "policy": self.normal(batch, "policy", count),
+            "heed": torch.full((), float(self.step >= self.config.warm_up_steps), device=self.device),
+        }
+
+    def losses(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
+        """Of the generative model, the policy, the multiplier and the critic. (The authors move them in turn.)"""
+        config, observation, noise, weight = self.config, inputs.observation, inputs.noise, inputs.weight
+        # --- Generative model ---
+        reconstruction, latent_mean, latent_log_std = self.vae(observation, inputs.action, noise["posterior"])
+        generative_error = vae_loss(reconstruction, inputs.action, latent_mean, latent_log_std, config.kl_weight)
+        generative_loss = weighted_mean(generative_error, weight)
+        # --- Policy and multiplier ---
+        with torch.no_grad():
+            raw_data = self.vae.sample(observation, noise["vae"])
+        mean, log_std = self.policy(observation)
+        raw = mean + log_std.exp() * noise["policy"].clamp(-LATENT_CLIP, LATENT_CLIP)
+        divergence = maximum_mean_discrepancy(raw, raw_data, config.kernel, config.bandwidth)
+        q_policy = self.critic(observation, torch.tanh(raw), frozen=True).mean(1).amin(0)
+        multiplier = self.multiplier()
+        policy_loss = weighted_mean(multiplier.detach() * divergence - noise["heed"] * q_policy, weight)
+        dual_loss = weighted_mean(multiplier_loss(multiplier, divergence, config.divergence_threshold), weight)
+        # --- Critic ---
+        q = self.critic(observation, inputs.action)
+        error = q - inputs.labels["q"]
+        critic_loss = weighted_mean(error.square().sum(0), weight)
+        return generative_loss + policy_loss + dual_loss + critic_loss, {
+            "generative_loss": generative_loss,
+            "policy_loss": policy_loss,
+            "critic_loss": critic_loss,
+            "divergence": divergence.mean(),
+            "multiplier": multiplier,
+            "q_data": q.mean(),
+            "priority": error.abs().mean(0),
+        }
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        self.multiplier.log.clamp_(LOG_MULTIPLIER_MIN, LOG_MULTIPLIER_MAX)
+
+    # --- Policy ---
+
+    def policy_action(self, observation: Features, noise: Tensor | None) -> Tensor:
+        """The best of `acting_samples` actions of the policy by the first critic, as in the authors' code.
+
+        Every state has the same samples, so that an action does not depend on its place in a stack. With `noise` all
+        of them move by it, and each remains standard normal.
+        """
+        shape = (self.config.acting_samples, 1, self.action_size)
+        samples = randomness.normal((0, 0), "act/policy", shape, self.device).expand(-1, rows_of(observation), -1)
+        if noise is not None:
+            samples = (samples + noise) / math.sqrt(2.0)
+        action = self.policy.act(observation, samples)
+        return cem.best_of(action, self.critic(observation, action)[0]).action

@@ -1,0 +1,66 @@
+"""Calibrated Q-learning, Cal-QL (Nakamoto et al. 2023, arXiv 2303.05479).
+
+CQL that stops pushing down where the critic is already below what the data achieved: values keep the scale of returns,
+so that fine-tuning on fresh experience does not begin by unlearning them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from learners.cql import CQL, CQLConfig, conservative_gap
+from learners.inputs import Inputs
+from replay.batch import Request
+
+
+@dataclass(frozen=True)
+class CalQLConfig(CQLConfig):
+    """Defaults are the authors' for the ant mazes, except for the policy, which they make of two layers.
+
+    There they also use reward_scale 10, reward_shift -5 and a Lagrange threshold of .8 in the convention
+    α'·α·(gap − τ), which is lagrange_threshold 5 · .8 = 4 here; on Adroit there is no multiplier, and α is 1.
+    """
+
+    hidden: tuple[int, ...] = (256, 256, 256, 256)  # Widths of the hidden layers.
+    policy_learning_rate: float = 1e-4  # Of the policy and the temperature.
+    conservative_weight: float = 5.0  # α: how hard the critic is pushed down.
+    max_target_backup: bool = True  # Bootstrap from the best of `sampled_actions` actions instead of one.
+
+    def request(self) -> Request:
+        """Also what each transition's episode returned from there on."""
+        return replace(super().request(), columns=("return_to_go",))
+
+
+# --- Losses ---
+
+
+def calibrated(q_sampled: Tensor, return_to_go: Tensor, uniform: int) -> Tensor:
+    """max(Q(s, a), V^μ(s)) at the actions of the policy, (E, N, B), where V^μ is the return-to-go (B,).
+
+    Where the maximum is the return, no gradient pushes Q down. The first `uniform` of the N actions are uniform ones,
+    and stay as they are, as in the authors' code.
+    """
+    return torch.cat([q_sampled[:, :uniform], torch.maximum(q_sampled[:, uniform:], return_to_go)], dim=1)
+
+
+class CalQL(CQL):
+    """The reference value V^μ(s) is `return_to_go`: what the row's own episode returned from s, with the batch's
+    discount and scale of rewards. It ends with the recorded rewards and does not bootstrap, not even where the episode
+    was truncated. So in the last steps of a truncated episode it is too low where rewards are positive, which only
+    calibrates less, and too high where they are negative, which lets optimism pass: shift rewards to be 0 or more.
+    (For the failed episodes of sparse tasks the authors put r/(1 − γ) instead.)
+
+    Bounded terms take their share of the logsumexp but push nothing down, while the data's Q is still raised by α. So α
+    must be small beside the returns, or rewards be scaled up as the authors do, else values drift above the data's.
+    """
+
+    Config = CalQLConfig
+    config: CalQLConfig
+    discrete = None
+
+    def gap(self, inputs: Inputs, q_data: Tensor, q_sampled: Tensor, log_density: Tensor) -> Tensor:
+        q_sampled = calibrated(q_sampled, inputs.extras["return_to_go"], self.config.sampled_actions)
+        return conservative_gap(q_data, q_sampled, log_density)

@@ -1,0 +1,107 @@
+"""Model standard-deviation gradients, MSG (Ghasemipour, Gu and Nachum 2022, arXiv 2205.13703).
+
+Every member of an ensemble of critics is trained towards its own target, so that the members are independent opinions
+of the policy's value; the policy maximises a lower confidence bound of them, mean + β·std with a negative β.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learners.algorithm import Metrics, Targets
+from learners.cql import conservative_gap
+from learners.ensemble import EnsembleActorCritic, EnsembleConfig
+from learners.errors import LearnerError
+from learners.inputs import Inputs, weighted_mean
+from replay.batch import Batch
+
+
+@dataclass(frozen=True)
+class MSGConfig(EnsembleConfig):
+    """Defaults are the authors' for the ant mazes."""
+
+    members: int = 64  # N: critics in the ensemble; 8 to 16 are usual on a CPU.
+    beta: float = -8.0  # β: weight of the members' standard deviation in what the policy maximises.
+    conservative_weight: float = 0.1  # α of CQL's regulariser of every member; 0 leaves it to the ensemble alone.
+    sampled_actions: int = 1  # Actions of each of two kinds in that regulariser: uniform and π(·∣s).
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.beta > 0.0:
+            raise LearnerError(f"beta: found {self.beta}, expected 0 or less: a positive one prefers the unknown.")
+        if self.conservative_weight < 0.0:
+            raise LearnerError(f"conservative_weight: found {self.conservative_weight}, expected 0 or more.")
+        if self.sampled_actions < 1:
+            raise LearnerError(f"sampled_actions: found {self.sampled_actions}, expected at least 1.")
+
+
+# --- Losses ---
+
+
+def lower_confidence_bound(q: Tensor, beta: float) -> Tensor:
+    """mean_i Q_i + β·std_i Q_i, (B,), of `q` (E, B): the variance is Σ(Q_i − mean)²/N, as in the authors' code.
+
+    Its gradient is finite where members agree exactly, as they do on constants.
+    """
+    variance = q.var(0, correction=0)
+    return q.mean(0) + beta * (variance + 1e-12).sqrt()
+
+
+class MSG(EnsembleActorCritic):
+    """The regulariser is CQL(H)'s with importance-sampled actions, as in the authors' code, which also has the plain
+    difference of Q at the policy's action and at the data's. Their squared errors are halved: in this loss, where they
+    are not, α counts twice.
+
+    Of the authors' code two things are left out: 50,000 steps of cloning before the policy begins to maximise, and
+    random weights on the errors of each member, which they say do not matter.
+    """
+
+    Config = MSGConfig
+    config: MSGConfig
+    target_modules = ("policy", "target_critic")
+
+    def policy_value(self, q: Tensor) -> Tensor:
+        return lower_confidence_bound(q, self.config.beta)
+
+    # --- Targets ---
+
+    def bootstrap(self, inputs: Inputs) -> Targets:
+        """`q`: r + γQ̄_i(s', a'), (B, E), each member's own; without entropy, as the authors have it."""
+        action, _ = self.policy.sample(inputs.next_observation, inputs.noise["policy"])
+        next_value = self.target_critic(inputs.next_observation, action)
+        return {"q": (inputs.reward + inputs.discount * next_value).T}
+
+    # --- Losses ---
+
+    def loss_noise(self, batch: Batch[Any]) -> dict[str, Tensor]:
+        """`policy` (B, A), and for the regulariser `sampled` and `uniform` (N, B, A)."""
+        noise = super().loss_noise(batch)
+        if self.config.conservative_weight == 0.0:
+            return noise
+        count = self.config.sampled_actions
+        return noise | {
+            "sampled": self.normal(batch, "sampled", count),
+            "uniform": self.uniform(batch, "uniform", count),
+        }
+
+    def losses(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
+        return super().losses(inputs._replace(labels={"q": inputs.labels["q"].T}))
+
+    def regularised(self, inputs: Inputs) -> tuple[Tensor, Tensor, Metrics]:
+        """Every member is pushed down at actions that the policy or chance would choose."""
+        weight = self.config.conservative_weight
+        if weight == 0.0:
+            return super().regularised(inputs)
+        with torch.no_grad():
+            sampled, log_prob = self.policy.sample(inputs.observation, inputs.noise["sampled"])
+            actions = torch.cat([inputs.action[None], 2.0 * inputs.noise["uniform"] - 1.0, sampled])
+            log_density = torch.cat([torch.full_like(log_prob, math.log(0.5) * self.action_size), log_prob])
+        q_all = self.critic(inputs.observation, actions)
+        q, q_sampled = q_all[:, 0], q_all[:, 1:]
+        gap = weighted_mean(conservative_gap(q, q_sampled, log_density).sum(0), inputs.weight)
+        return q, 2.0 * weight * gap, {"conservative_gap": gap / len(q)}

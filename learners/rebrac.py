@@ -1,0 +1,94 @@
+"""ReBRAC (Tarasov, Kurenkov, Nikulin and Kolesnikov 2023, arXiv 2305.09836): TD3+BC with two penalties, one for each
+network.
+
+The policy is drawn to the action of the data, as in TD3+BC; and a state that the policy would leave by another action
+than the data's is worth less to the critic. How strongly is told apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from learners.algorithm import Metrics, Targets
+from learners.errors import LearnerError
+from learners.inputs import Inputs, weighted_mean
+from learners.td3 import TD3, TD3Config, q_magnitude
+from replay.batch import Request
+
+
+@dataclass(frozen=True)
+class ReBRACConfig(TD3Config):
+    """Defaults are the authors' for halfcheetah-medium, which is trained on batches of 1,024; they do not normalise
+    observations, as is done here by default.
+
+    For the ant mazes: batches of 256, discount .999, rewards times 100, learning rate 3e-4 (5e-5 for the critic), and
+    penalties of about .001; for walker2d-medium policy_penalty .05 and critic_penalty .1.
+    """
+
+    learning_rate: float = 1e-3  # Of Adam, for every network.
+    hidden: tuple[int, ...] = (256, 256, 256)  # Widths of the hidden layers.
+    layer_norm: bool = True  # LayerNorm before each activation of the value networks.
+    policy_penalty: float = 0.001  # β₁: how strongly the policy is drawn to the data's action.
+    critic_penalty: float = 0.01  # β₂: what the policy's distance from the data's next action costs in a target.
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("policy_penalty", "critic_penalty"):
+            if getattr(self, name) < 0.0:
+                raise LearnerError(f"{name}: found {getattr(self, name)}, expected 0 or more.")
+
+    def request(self) -> Request:
+        return replace(super().request(), columns=("next_action", "has_next_action"))
+
+
+# --- Losses ---
+
+
+def squared_distance(policy_action: Tensor, action: Tensor) -> Tensor:
+    """∥π(s) − a∥², (B,): a sum over the action's elements, where TD3+BC takes their mean."""
+    return (policy_action - action).square().sum(-1)
+
+
+class ReBRAC(TD3):
+    """1 / mean |Q(s, π(s))| is taken from the step before; see `TD3`."""
+
+    Config = ReBRACConfig
+    config: ReBRACConfig
+
+    # --- Targets ---
+
+    def bootstrap(self, inputs: Inputs) -> Targets:
+        """`q`: r + γ(min_i Q̄_i(s', a') − β₂·∥a' − â'∥²), (B,), for the data's next action â'.
+
+        Where the data has none (the episode is cut off there) nothing is subtracted; the authors leave such rows out.
+        """
+        next_action = self.next_action(inputs)
+        next_value = self.target_critic(inputs.next_observation, next_action).amin(0)
+        distance = squared_distance(next_action, self.normaliser.action(inputs.extras["next_action"]))
+        penalty = self.config.critic_penalty * inputs.extras["has_next_action"] * distance
+        return {"q": inputs.reward + inputs.discount * (next_value - penalty)}
+
+    # --- Losses ---
+
+    def losses(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
+        """Of the policy and the critic. (The authors move the critic before the policy.)"""
+        observation, action, weight = inputs.observation, inputs.action, inputs.weight
+        # --- Policy: up the smaller critic, and towards the data ---
+        policy_action = self.policy(observation)
+        q_policy = self.critic(observation, policy_action, frozen=True).amin(0)
+        distance = squared_distance(policy_action, action)
+        policy_loss = weighted_mean(self.config.policy_penalty * distance - self.q_scale() * q_policy, weight)
+        # --- Critic: both members regress on the same target ---
+        q = self.critic(observation, action)
+        error = q - inputs.labels["q"]
+        critic_loss = weighted_mean(error.square().sum(0), weight)
+        return policy_loss + critic_loss, {
+            "policy_loss": policy_loss,
+            "critic_loss": critic_loss,
+            "distance": weighted_mean(distance, weight),
+            "q_magnitude": q_magnitude(q_policy, weight),
+            "q_data": q.mean(),
+            "priority": error.abs().mean(0),
+        }

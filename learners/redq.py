@@ -1,0 +1,52 @@
+"""Randomised ensembled double Q-learning, REDQ (Chen, Wang, Zhou and Ross 2021, arXiv 2101.05982).
+
+Soft actor-critic with N critics whose targets come from the smallest of M members drawn anew at each step, and whose
+policy maximises the mean of all: M, not N, sets how pessimistic the values are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from learners.ensemble import EnsembleActorCritic, EnsembleConfig
+from learners.errors import LearnerError
+from replay.batch import Batch
+
+
+@dataclass(frozen=True)
+class REDQConfig(EnsembleConfig):
+    """Defaults are the authors' for MuJoCo, except for the target entropy, which they set for each task."""
+
+    subset: int = 2  # M: members that a step's targets take the smallest of; with all it is SAC-N's target.
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.subset <= self.members:
+            raise LearnerError(f"subset: found {self.subset} of {self.members} members, expected 1 to {self.members}.")
+
+
+class REDQ(EnsembleActorCritic):
+    """The authors train online, with 20 updates for each step of the robot and a policy that moves at the last of them.
+
+    How many updates there are for new data is for the loop to say, here it is one step, of everything, for each batch.
+    On a fixed log only the minimum over the subset is careful about actions outside of it, which is little for a narrow
+    one. RLPD (arXiv 2302.02948) is this with layer_norm on batches that are half offline, half online.
+    """
+
+    Config = REDQConfig
+    config: REDQConfig
+
+    def next_value(self, q: Tensor, noise: dict[str, Tensor]) -> Tensor:
+        """The smallest of M members, the same ones for every row (algorithm 1)."""
+        return q[noise["subset"].argsort()[: self.config.subset]].amin(0)
+
+    def policy_value(self, q: Tensor) -> Tensor:
+        """The mean of all members."""
+        return q.mean(0)
+
+    def target_noise(self, batch: Batch[Any]) -> dict[str, Tensor]:
+        """`policy` (B, A), and `subset` (E,), whose M smallest numbers say which members."""
+        return super().target_noise(batch) | {"subset": self.uniform_of_batch(batch, "subset", self.config.members)}

@@ -1,0 +1,184 @@
+"""TD3+BC's losses, targets and delays against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import learners
+from learners.errors import LearnerError
+from learners.td3 import q_magnitude, smoothed
+from learners.td3bc import cloning_policy_loss
+from tests.learners.constants import constant_, linear_, make_inputs, zero_
+
+
+def make(spaces, **knobs):
+    """A policy that answers 0, on three observed and two commanded numbers."""
+    td3bc = learners.create("td3bc", spaces, **{"hidden": (4,), **knobs})
+    zero_(td3bc.policy)
+    zero_(td3bc.target_policy)
+    return td3bc
+
+
+# --- Losses ---
+
+
+def test_the_noise_is_clipped_and_so_is_the_action():
+    noise = torch.tensor([[1.0, -10.0], [4.0, 0.0]])
+    # .2·(1, −10) is (.2, −2), clipped to (.2, −.5); .2·4 is clipped to .5, and .9 + .5 to 1.
+    action = smoothed(torch.tensor([[0.1, 0.0], [0.9, -0.3]]), noise, std=0.2, clip=0.5)
+    torch.testing.assert_close(action, torch.tensor([[0.3, -0.5], [1.0, -0.3]]))
+
+
+def test_the_magnitude_counts_rows_by_their_weight():
+    q = torch.tensor([3.0, -1.0, 100.0])
+    assert q_magnitude(q[:2], None).item() == pytest.approx(2.0)
+    # (2·3 + 1·1 + 0·100) / (2 + 1 + 0)
+    assert q_magnitude(q, torch.tensor([2.0, 1.0, 0.0])).item() == pytest.approx(7 / 3)
+
+
+def test_the_policy_is_drawn_up_the_critic_and_to_the_data():
+    policy_action, action = torch.tensor([[0.5, 0.0]]), torch.tensor([[0.1, 0.2]])
+    loss = cloning_policy_loss(torch.tensor([3.0]), policy_action, action, torch.tensor(0.25))
+    # (.4² + .2²)/2 − .25·3
+    assert loss.tolist() == pytest.approx([0.1 - 0.75])
+
+
+def test_losses_of_constant_networks(spaces):
+    td3bc = make(spaces, alpha=2.0)
+    constant_(td3bc.critic, -3.0, 5.0)
+    td3bc.averages.value.fill_(4.0)  # mean |Q| in the step before
+    action = torch.tensor([[0.6, 0.8]])
+    loss, metrics = td3bc.losses(make_inputs(torch.zeros(1, 3), action, target=torch.tensor([1.0])))
+    # (−3 − 1)² + (5 − 1)²
+    assert metrics["critic_loss"].item() == pytest.approx(32.0)
+    assert metrics["priority"].tolist() == pytest.approx([4.0])
+    # The first critic's: (.6² + .8²)/2 + 2/4·3
+    assert metrics["cloning_error"].item() == pytest.approx(0.5)
+    assert metrics["policy_loss"].item() == pytest.approx(0.5 + 1.5)
+    assert metrics["q_magnitude"].item() == pytest.approx(3.0)
+    assert loss.item() == pytest.approx(34.0)
+
+
+def test_importance_weights_scale_each_row(spaces):
+    td3bc = make(spaces, alpha=0.0)
+    constant_(td3bc.critic, 0.0, 0.0)
+    action, weight = torch.tensor([[0.0, 1.0], [1.0, 1.0]]), torch.tensor([2.0, 0.5])
+    inputs = make_inputs(torch.zeros(2, 3), action, target=torch.tensor([1.0, 3.0]), weight=weight)
+    _, metrics = td3bc.losses(inputs)
+    # Both members: (2·1 + .5·9)/2 each; of the policy (2·.5 + .5·1)/2.
+    assert metrics["critic_loss"].item() == pytest.approx(6.5)
+    assert metrics["policy_loss"].item() == pytest.approx(0.75)
+
+
+def test_the_policys_loss_does_not_move_the_critic(spaces):
+    td3bc = make(spaces)
+    linear_(td3bc.critic, [[1.0, 0.0], [0.0, 1.0]])
+    td3bc.averages.value.fill_(1.0)
+    with torch.no_grad():  # at 0 exactly, the critic's own units have no slope
+        td3bc.policy.net.layers[-1].bias.copy_(torch.tensor([0.3, -0.2]))
+    action = torch.zeros(1, 2)
+    loss, _ = td3bc.losses(make_inputs(torch.zeros(1, 3), action, target=torch.zeros(1)))
+    # The critic is right about the action 0, so what is left is the policy's loss.
+    for gradient in torch.autograd.grad(loss, list(td3bc.critic.parameters()), retain_graph=True):
+        assert gradient.abs().max() == 0.0
+    # Of a = tanh(b): (a − 0)/1 of the mean of two squares, less α = 2.5 times the first critic's slope, times 1 − a².
+    a = torch.tanh(torch.tensor([0.3, -0.2]))
+    expected = (a - 2.5 * torch.tensor([1.0, 0.0])) * (1 - a.square())
+    torch.testing.assert_close(torch.autograd.grad(loss, td3bc.policy.net.layers[-1].bias)[0], expected)
+
+
+# --- Targets ---
+
+
+def test_targets_take_the_smaller_critic_at_the_smoothed_action(spaces):
+    td3bc = make(spaces, target_noise=0.2, target_noise_clip=0.5)
+    linear_(td3bc.target_critic, [[1.0, 0.0], [0.0, 1.0]])
+    inputs = make_inputs(
+        torch.zeros(1, 3),
+        torch.zeros(1, 2),
+        reward=torch.tensor([1.0]),
+        discount=torch.tensor([0.9]),
+        noise={"target_policy": torch.tensor([[1.0, 9.0]])},
+    )
+    # The target policy answers 0: noise (.2, .5), of which the first critic sees the first, the other the second.
+    assert td3bc.bootstrap(inputs)["q"].item() == pytest.approx(1.0 + 0.9 * 0.2)
+
+
+# --- Updates ---
+
+
+def test_the_first_step_clones_and_the_next_divides_by_its_mean_q(spaces, make_batch):
+    td3bc = make(spaces, policy_delay=1, alpha=2.5)
+    constant_(td3bc.critic, 8.0, 8.0)
+    first = td3bc.update(make_batch())
+    assert first["policy_loss"] == first["cloning_error"]
+    assert first["q_magnitude"].item() == pytest.approx(8.0)
+    assert td3bc.averages["q_magnitude"] == first["q_magnitude"]
+    second = td3bc.update(make_batch(8, 1))
+    # Q is about 8 still, after one step of 3e-4.
+    assert (second["cloning_error"] - second["policy_loss"]).item() == pytest.approx(2.5, abs=0.01)
+
+
+def test_the_mean_q_of_another_learner_counts_as_much(spaces, make_batch):
+    td3bc = make(spaces)
+    constant_(td3bc.critic, 8.0, 8.0)
+    other = torch.zeros_like(td3bc.optimiser.gradient)
+    other[-1] = 2.0
+    td3bc.distribute(0, 2, lambda gradient: gradient.add_(other).div_(2))
+    td3bc.update(make_batch())
+    assert td3bc.averages["q_magnitude"].item() == pytest.approx((8.0 + 2.0) / 2)
+
+
+def test_the_policy_and_the_targets_wait(spaces, make_batch):
+    td3bc = learners.create("td3bc", spaces, hidden=(8,), policy_delay=3, polyak=0.25)
+    names = ("critic", "policy")
+    before = {name: td3bc.optimiser.segment(name).clone() for name in names}
+    targets = {name: td3bc.target_vectors[f"target_{name}"].clone() for name in names}
+    for sequence in range(2):
+        td3bc.update(make_batch(8, sequence))
+    assert not torch.equal(td3bc.optimiser.segment("critic"), before["critic"])
+    assert torch.equal(td3bc.optimiser.segment("policy"), before["policy"])
+    for name in names:
+        assert torch.equal(td3bc.target_vectors[f"target_{name}"], targets[name])
+    td3bc.update(make_batch(8, 2))
+    assert not torch.equal(td3bc.optimiser.segment("policy"), before["policy"])
+    for name in names:
+        moved = 0.75 * targets[name] + 0.25 * td3bc.optimiser.segment(name)
+        torch.testing.assert_close(td3bc.target_vectors[f"target_{name}"], moved)
+
+
+# --- Acting ---
+
+
+def test_sampled_actions_are_the_policys_with_noise(spaces):
+    td3bc = make(spaces, exploration_noise=0.1)
+    observation, noise = torch.zeros(2, 3), torch.tensor([[1.0, -2.0], [20.0, 0.0]])
+    torch.testing.assert_close(td3bc.policy_action(observation, noise), torch.tensor([[0.1, -0.2], [1.0, 0.0]]))
+    assert torch.equal(td3bc.policy_action(observation, None), torch.zeros(2, 2))
+
+
+# --- Refusals ---
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "message"),
+    [
+        ("alpha", -1.0, r"alpha: found -1\.0"),
+        ("target_noise", -0.1, r"target_noise: found -0\.1"),
+        ("target_noise_clip", -0.1, "target_noise_clip: found"),
+        ("exploration_noise", -0.1, "exploration_noise: found"),
+        ("policy_delay", 0, "policy_delay: found 0, expected at least 1"),
+    ],
+)
+def test_wrong_knobs_are_refused(spaces, knob, value, message):
+    with pytest.raises(LearnerError, match=message):
+        learners.create("td3bc", spaces, **{knob: value})
+
+
+def test_a_critic_that_is_nothing_everywhere_divides_nothing(spaces):
+    td3bc = make(spaces)
+    td3bc.averages.value.zero_()
+    assert math.isfinite(td3bc.q_scale().item())
