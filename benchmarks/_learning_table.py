@@ -41,6 +41,8 @@ def verdict(ours: Cell, theirs: Cell) -> str:
     """Whether our mean is at least theirs, less √(s² + s'²) of the two standard deviations over seeds."""
     if not ours.scores or not theirs.scores:
         return ""
+    if min(len(ours.scores), len(theirs.scores)) == 1:
+        return "one seed: none"
     held = ours.mean >= theirs.mean - math.hypot(ours.std, theirs.std)
     return "as good" if held else "below"
 
@@ -102,7 +104,7 @@ _HEAD = (
     "The score of a run is its *last* evaluation, not its best; figures are mean ± standard deviation over seeds. Both "
     "libraries learn from the same transitions with the same widths, batch, learning rates, discount and rewards, and "
     'are scored on the same starts. "As good": our mean is at least theirs less √(s² + s\'²) of the two standard '
-    "deviations. One seed has no spread: its verdict says little.",
+    "deviations. One seed has no spread, and no verdict.",
 )
 
 
@@ -110,7 +112,7 @@ def _scores(task: str, rows: dict[str, dict[str, Cell]]) -> list[str]:
     """Last scores, ours beside d3rlpy's."""
     if not any(found.scores or "failed" in found.reason for pair in rows.values() for found in pair.values()):
         return [f"Not run: {', '.join(rows)}."]
-    lines = ["| method | steps | Quiver | d3rlpy | |", "|---|--:|--:|--:|---|"]
+    lines = ["| method | steps | Quiver | d3rlpy | verdict |", "|---|--:|--:|--:|---|"]
     for method, libraries in rows.items():
         ours, theirs = libraries[QUIVER], libraries.get(D3RLPY)
         steps = ours.steps or (theirs.steps if theirs else 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -83,15 +82,6 @@ def test_it_asks_for_returns_of_its_own_discount_and_rewards():
 def test_discrete_actions_are_refused():
     with pytest.raises(LearnerError, match="CalQL is for continuous"):
         learners.create("calql", Spaces(Box((1,)), Discrete(2)))
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """The products are small: more threads are only slower."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.slow

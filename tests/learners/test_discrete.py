@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,16 +29,9 @@ from tests.learners.discrete_tabular import (
 )
 from tests.learners.tabular import expectile
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NAMES = ["bc", "cql", "iql", "qtopt"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The products are small: more threads are only slower."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 # --- Encoding and acting ---

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -111,15 +110,6 @@ def test_wrong_knobs_are_refused():
 
 
 # --- On a fixed log ---
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """The products are small: more threads are only slower."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.slow
