@@ -17,9 +17,9 @@ pytestmark = pytest.mark.slow
 
 ray = pytest.importorskip("ray")
 
-OTHERS = ["awr", "bcq", "calql", "cql", "edac", "lspi", "msg", "qtopt", "rebrac", "td3bc"]
+OTHERS = ["awr", "calql", "lspi", "msg", "qtopt", "rebrac"]
 """Every kind of label and of request; `test_serial` compares the fused and the labelled run of all methods."""
-ON_TWO_NODES = ["awr", "msg", "qtopt"]
+ON_TWO_NODES = ["awr", "qtopt"]
 
 
 @pytest.fixture(scope="module")
