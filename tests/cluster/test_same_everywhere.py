@@ -86,8 +86,7 @@ class TestOneNode:
 
 @pytest.mark.usefixtures("two_nodes")
 class TestTwoNodes:
-    @pytest.mark.parametrize("updaters", [1, 3])
-    @pytest.mark.parametrize("shards", [1, 3])
+    @pytest.mark.parametrize(("updaters", "shards"), [(1, 3), (3, 1)])
     def test_iql(self, dataset: Path, oracle: dict[str, Path], tmp_path: Path, updaters: int, shards: int) -> None:
         result = run_once(tmp_path / "run", recipe(dataset), on_ray(updaters=updaters, shards=shards))
         assert_all_worked(result, updaters=updaters, shards=shards)

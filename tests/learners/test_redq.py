@@ -118,7 +118,7 @@ def test_it_is_not_careful_enough_for_a_narrow_log() -> None:
     """It is a method for fresh data: two members agree too often for their minimum to find what the log lacks."""
     log = narrow_log(seed=0)
     knobs = {"learning_rate": 3e-3, "polyak": 0.01, "members": 4}
-    believed = [believed_and_achieved(train("redq", log, 2000, subset=subset, **knobs), log) for subset in (1, 2)]
+    believed, true = believed_and_achieved(train("redq", log, 2000, **knobs), log)
 
-    assert all(belief > BEST + 0.1 and true < BEST for belief, true in believed)
-    assert believed[0][0] > believed[1][0]  # the more members, the less optimism
+    assert believed > BEST + 0.1
+    assert true < BEST
