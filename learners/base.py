@@ -19,7 +19,7 @@ from learners.algorithm import Metrics, Observation, Targets, Weights
 from learners.averages import Averages
 from learners.compilation import compiled
 from learners.config import CommonConfig
-from learners.dropout import Dropout, switch
+from learners.dropout import Dropout
 from learners.encoders import Features, random_crop, rows_of
 from learners.errors import LearnerError
 from learners.factory import NetworkFactory
@@ -214,7 +214,7 @@ class TorchAlgorithm(ABC):
         self._drop(batch)
         loss, metrics = self._losses(inputs)
         for dropout in self._dropouts:
-            switch(dropout, False)
+            dropout.active = False
         if self.config.cosine_steps:
             self.optimiser.scale_learning_rates(self._factors())
         self.optimiser.step(loss, self.step, self.averages.of(metrics))
@@ -263,24 +263,31 @@ class TorchAlgorithm(ABC):
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=active)
 
     def _inputs(self, batch: Batch[Any], reads: tuple[str, ...], crop: str | None, noise: dict[str, Tensor]) -> Inputs:
-        tensors: Batch[Any] = batch.map(self._tensor)
         observation, next_observation = (
-            self._cropped(self.normaliser.observation(getattr(tensors, name)), batch, crop and f"{crop}/{name}")
+            self._cropped(self._features(getattr(batch, name)), batch, crop and f"{crop}/{name}")
             if name in reads
             else None
             for name in ("observation", "next_observation")
         )
         return Inputs(
             observation=observation,
-            action=self.normaliser.action(tensors.action),
-            reward=tensors.reward,
-            discount=tensors.discount,
+            action=self.normaliser.action(self._tensor(batch.action)),
+            reward=self._tensor(batch.reward),
+            discount=self._tensor(batch.discount),
             next_observation=next_observation,
-            weight=tensors.weight,
-            mask=tensors.mask,
+            weight=None if batch.weight is None else self._tensor(batch.weight),
+            mask=None if batch.mask is None else self._tensor(batch.mask),
             labels={},
             noise=noise,
-            extras=tensors.extras,
+            extras={name: self._tensor(extra) for name, extra in batch.extras.items()},
+        )
+
+    def _features(self, observation: Any) -> Features:
+        """An observation as it is in a batch, on the device and normalised."""
+        return self.normaliser.observation(
+            {name: self._tensor(part) for name, part in observation.items()}
+            if isinstance(observation, Mapping)
+            else self._tensor(observation)
         )
 
     def _cropped(self, observation: Features, batch: Batch[Any], purpose: str | None) -> Features:
@@ -300,7 +307,7 @@ class TorchAlgorithm(ABC):
                 return self.uniform(batch, purpose, width=width)
 
             dropout.refill(noise)
-            switch(dropout, True)
+            dropout.active = True
 
     def _factors(self) -> dict[str, float]:
         factor = half_cosine(self.step, self.config.cosine_steps)
@@ -335,12 +342,13 @@ class TorchAlgorithm(ABC):
         name, space = next(iter(self.normaliser.columns.items()))
         first = observation[name.removeprefix("observation.")] if isinstance(observation, Mapping) else observation
         single = np.ndim(first) == len(space.shape)
-        tensors = (
-            {name: self._stacked(part, single) for name, part in observation.items()}
-            if isinstance(observation, Mapping)
-            else self._stacked(observation, single)
-        )
-        inputs = self._encoded(self.normaliser.observation(tensors))
+        if single:
+            observation = (
+                {name: np.asarray(part)[None] for name, part in observation.items()}
+                if isinstance(observation, Mapping)
+                else np.asarray(observation)[None]
+            )
+        inputs = self._encoded(self._features(observation))
         noise = None
         if not deterministic:
             if key is None:
@@ -349,10 +357,6 @@ class TorchAlgorithm(ABC):
         action = self.normaliser.environment_action(self.policy_action(inputs, noise))
         array = action.cpu().numpy().reshape(-1, *self.spaces.action.shape).astype(self.spaces.action.dtype)
         return (array[0] if single else array), state
-
-    def _stacked(self, part: Any, single: bool) -> Tensor:
-        array = np.asarray(part)
-        return self._tensor(array[None] if single else array)
 
     # --- Weights ---
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -142,9 +143,9 @@ class LeastSquares(TorchAlgorithm):
 
     # --- What a subclass writes ---
 
+    @abstractmethod
     def next_action(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """The action in s' whose value counts, (B, A), and which rows have one, (B,)."""
-        raise NotImplementedError
 
     def after_solution(self) -> None:
         """What becomes of the sums; by default they grow on."""

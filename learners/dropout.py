@@ -45,10 +45,3 @@ class Dropout(nn.Module):
         if x.shape[-2] == rows:
             return x * mask
         return (x.reshape(*x.shape[:-2], -1, rows, x.shape[-1]) * mask.unsqueeze(-3)).flatten(-3, -2)
-
-
-def switch(module: nn.Module, active: bool) -> None:
-    """Turn all dropout inside a module on or off."""
-    for layer in module.modules():
-        if isinstance(layer, Dropout):
-            layer.active = active

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -17,13 +18,13 @@ STACKS = (16, 32, 32)
 """Channels of the three stages of IMPALA's small network."""
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """Features → (…, size). A network joins whatever else it reads (an action) after it."""
 
     size: int
 
-    def forward(self, observation: Features) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, observation: Features) -> Tensor: ...
 
 
 class Identity(Encoder):

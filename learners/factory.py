@@ -71,18 +71,16 @@ class NetworkFactory:
             return CategoricalPolicy(encoder, self.action_size, hidden, **self._policies)
         return GaussianPolicy(encoder, self.action_size, hidden, std=std, **self._policies)
 
-    def categorical_policy(self, *, trains_encoder: bool = False) -> CategoricalPolicy:
-        encoder = self.encoder(trains_encoder=trains_encoder)
+    def categorical_policy(self) -> CategoricalPolicy:
+        encoder = self.encoder(trains_encoder=False)
         return CategoricalPolicy(encoder, self.action_size, self._config.hidden, **self._policies)
 
-    def deterministic_policy(self, *, trains_encoder: bool = False, layer_norm: bool = False) -> DeterministicPolicy:
+    def deterministic_policy(self, *, trains_encoder: bool = False) -> DeterministicPolicy:
         encoder = self.encoder(trains_encoder=trains_encoder)
-        return DeterministicPolicy(
-            encoder, self.action_size, self._config.hidden, layer_norm=layer_norm, **self._policies
-        )
+        return DeterministicPolicy(encoder, self.action_size, self._config.hidden, **self._policies)
 
-    def tanh_gaussian_policy(self, *, log_std_min: float = -20.0, trains_encoder: bool = False) -> TanhGaussianPolicy:
-        encoder = self.encoder(trains_encoder=trains_encoder)
+    def tanh_gaussian_policy(self, *, log_std_min: float = -20.0) -> TanhGaussianPolicy:
+        encoder = self.encoder(trains_encoder=False)
         return TanhGaussianPolicy(
             encoder, self.action_size, self._config.hidden, log_std_min=log_std_min, **self._policies
         )

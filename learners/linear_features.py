@@ -8,6 +8,7 @@ never trained, and travel with w.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ class FourierFeatures(nn.Module):
         return torch.cat([self.scale * torch.cos(angle), torch.ones_like(angle[..., :1])], dim=-1)
 
 
-class LinearCritic(nn.Module):
+class LinearCritic(nn.Module, ABC):
     """Q(s, a) = wᵀφ(s, a). Its maximum is over N candidate actions, the same in every state and process."""
 
     candidates: Tensor
@@ -53,13 +54,13 @@ class LinearCritic(nn.Module):
         self.weight = nn.Parameter(0.01 * torch.randn(size), requires_grad=False)
         self.register_buffer("candidates", candidates, persistent=False)
 
+    @abstractmethod
     def features(self, observation: Tensor, action: Tensor) -> Tensor:
         """φ(s, a), float64 (…, B, size), for actions (…, B, A)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scores(self, observation: Tensor) -> Tensor:
         """Q of every candidate, (B, N)."""
-        raise NotImplementedError
 
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:
         """Q, (…, B)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -193,12 +194,13 @@ class DiscreteCritic(nn.Module):
 Critic = EnsembleCritic | DiscreteCritic
 
 
-class Value(nn.Module):
-    """A state value function: V(s) of shape (…,)."""
+class EncodedMLP(nn.Module):
+    """An encoder and a perceptron behind it: what value functions and policies are made of."""
 
     def __init__(
         self,
         observation: int | Encoder,
+        outputs: int,
         hidden: Sequence[int],
         *,
         layer_norm: bool = False,
@@ -206,10 +208,22 @@ class Value(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = as_encoder(observation)
-        self.net = MLP(self.encoder.size, hidden, 1, layer_norm=layer_norm, dropout=dropout)
+        self.net = MLP(self.encoder.size, hidden, outputs, layer_norm=layer_norm, dropout=dropout)
+
+    def output(self, observation: Features) -> Tensor:
+        """(…, outputs)."""
+        return self.net(self.encoder(observation))
+
+
+class Value(EncodedMLP):
+    """A state value function: V(s) of shape (…,)."""
+
+    def __init__(self, observation: int | Encoder, hidden: Sequence[int], **options: Any) -> None:
+        """`options` are those of `EncodedMLP`."""
+        super().__init__(observation, 1, hidden, **options)
 
     def forward(self, observation: Features) -> Tensor:
-        return self.net(self.encoder(observation)).squeeze(-1)
+        return self.output(observation).squeeze(-1)
 
 
 class PositiveScalar(nn.Module):

@@ -134,13 +134,9 @@ class Optimiser:
         self._optimiser.load_state_dict(record)
 
 
-def adam(
-    learning_rate: float, *, device: torch.device, weight_decay: float = 0.0
-) -> Callable[..., torch.optim.Optimizer]:
+def adam(learning_rate: float, *, device: torch.device) -> Callable[..., torch.optim.Optimizer]:
     """Adam with the field's defaults, as one fused kernel."""
-    return lambda groups: torch.optim.Adam(
-        groups, lr=learning_rate, weight_decay=weight_decay, fused=True, capturable=device.type == "cuda"
-    )
+    return lambda groups: torch.optim.Adam(groups, lr=learning_rate, fused=True, capturable=device.type == "cuda")
 
 
 def clip_(gradient: Tensor, norm: float) -> None:

@@ -14,32 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learners.encoders import Encoder, Features
-from learners.networks import MLP, as_encoder
+from learners.networks import EncodedMLP
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 
 
-class PolicyNetwork(nn.Module):
-    """What the policies share: an encoder and a perceptron behind it."""
-
-    def __init__(
-        self,
-        observation: int | Encoder,
-        outputs: int,
-        hidden: Sequence[int],
-        *,
-        layer_norm: bool = False,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.encoder = as_encoder(observation)
-        self.net = MLP(self.encoder.size, hidden, outputs, layer_norm=layer_norm, dropout=dropout)
-
-    def output(self, observation: Features) -> Tensor:
-        return self.net(self.encoder(observation))
-
-
-class DeterministicPolicy(PolicyNetwork):
+class DeterministicPolicy(EncodedMLP):
     """Actions in [-1, 1], shape (B, A)."""
 
     def forward(self, observation: Features) -> Tensor:
@@ -50,7 +30,7 @@ class DeterministicPolicy(PolicyNetwork):
         return self(observation)
 
 
-class GaussianPolicy(PolicyNetwork):
+class GaussianPolicy(EncodedMLP):
     """A normal distribution with a tanh mean and a spread that does not depend on the state, as IQL's authors use."""
 
     def __init__(
@@ -86,7 +66,7 @@ class GaussianPolicy(PolicyNetwork):
         return mean if noise is None else (mean + log_std.exp() * noise).clamp(-1.0, 1.0)
 
 
-class TanhGaussianPolicy(PolicyNetwork):
+class TanhGaussianPolicy(EncodedMLP):
     """A normal distribution squashed by tanh, as SAC uses (Haarnoja et al. 2018, arXiv 1801.01290, appendix C)."""
 
     def __init__(
@@ -123,7 +103,7 @@ class TanhGaussianPolicy(PolicyNetwork):
         return torch.tanh(self(observation)[0]) if noise is None else self.sample(observation, noise)[0]
 
 
-class CategoricalPolicy(PolicyNetwork):
+class CategoricalPolicy(EncodedMLP):
     """Probabilities of n discrete actions; actions in and out are one-hot, (…, B, n)."""
 
     def log_probs(self, observation: Features) -> Tensor:

@@ -164,9 +164,7 @@ class QTOpt(TorchAlgorithm):
         config = self.config
         if config.optimiser == "adam":
             return None
-        return lambda groups: torch.optim.SGD(
-            groups, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
-        )
+        return lambda groups: torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
 
     def value(self, output: Tensor) -> Tensor:
         """Q from the output of the network."""

@@ -8,16 +8,15 @@ them in the states where they do not. Going back is logged twice as often as any
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import learners
 from learners.algorithm import Algorithm
 from replay.batch import Batch
 from replay.spaces import Box, Discrete, Spaces
+from tests.learners import tabular
 
 STATES = 6
 DISCOUNT = 0.9
@@ -104,14 +103,9 @@ def achieved(policy: Array) -> Array:
 # --- Learning ---
 
 
-def train(name: str, log: Batch[Array], steps: int, *, seed: int = 0, **knobs: Any) -> Algorithm:
-    """Every step takes the whole log."""
-    algorithm = learners.create(
-        name, SPACES, seed=seed, discount=DISCOUNT, hidden=(64, 64), normalise_observation=False, **knobs
-    )
-    for sequence in range(steps):
-        algorithm.update(replace(log, key=(seed, sequence)))
-    return algorithm
+def train(name: str, log: Batch[Array], steps: int, **knobs: Any) -> Algorithm:
+    """As in `tests.learners.tabular`, on these spaces."""
+    return tabular.train(name, log, steps, spaces=SPACES, **knobs)
 
 
 def chosen(algorithm: Algorithm) -> Array:

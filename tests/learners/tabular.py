@@ -131,10 +131,12 @@ def achieved(policy: Floats) -> Floats:
 # --- Learning ---
 
 
-def train(name: str, log: Batch[Floats], steps: int, *, seed: int = 0, **knobs: Any) -> Algorithm:
+def train(
+    name: str, log: Batch[Floats], steps: int, *, seed: int = 0, spaces: Spaces = SPACES, **knobs: Any
+) -> Algorithm:
     """Every step takes the whole log."""
     algorithm = learners.create(
-        name, SPACES, seed=seed, discount=DISCOUNT, hidden=(64, 64), normalise_observation=False, **knobs
+        name, spaces, seed=seed, discount=DISCOUNT, hidden=(64, 64), normalise_observation=False, **knobs
     )
     for sequence in range(steps):
         algorithm.update(replace(log, key=(seed, sequence)))

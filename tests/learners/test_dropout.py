@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import learners
-from learners.dropout import Dropout, switch
+from learners.dropout import Dropout
 from learners.errors import LearnerError
 from learners.networks import MLP, EnsembleCritic
 from tests.learners.constants import constant_
@@ -38,7 +38,7 @@ def test_every_member_has_its_mask():
         critic.net.weights[1].fill_(1.0)
     (layer,) = critic.net.dropouts
     layer.refill(lambda width: torch.tensor([[0.0, 0.0, 0.0, 1.0, 1.0, 0.0]]))
-    switch(critic, True)
+    layer.active = True
     assert critic(torch.zeros(1, 1), torch.zeros(1, 1)).tolist() == [[1.0], [5.0]]  # 1 + 2 · (units kept)
     assert critic(torch.zeros(1, 1), torch.zeros(4, 1, 1))[1].tolist() == [[5.0]] * 4
 

@@ -63,7 +63,8 @@ def test_steps_are_those_of_adam_layer_by_layer(modules):
 
 
 def test_weight_decay_pulls_towards_zero(modules):
-    optimiser = Optimiser(modules, adam(0.1, device=CPU, weight_decay=1.0))
+    options = {name: {"weight_decay": 1.0} for name in modules}
+    optimiser = Optimiser(modules, adam(0.1, device=CPU), options=options)
     optimiser.vector[:] = 2.0
     optimiser.step(0.0 * loss_of(modules))
     torch.testing.assert_close(optimiser.vector, torch.full((11,), 1.9))  # Adam's first step is the learning rate
