@@ -5,6 +5,7 @@ from replay.dataset import Dataset, open
 from replay.draw import draw, draw_episodes
 from replay.episode import Episode
 from replay.errors import DataError
+from replay.online import Eviction, Inserted, OnlineReader, OnlineStore
 from replay.priority import Priorities
 from replay.scan import scan
 from replay.spaces import Box, Dict, Discrete, Image, Spaces
@@ -21,7 +22,11 @@ __all__ = [
     "Dict",
     "Discrete",
     "Episode",
+    "Eviction",
     "Image",
+    "Inserted",
+    "OnlineReader",
+    "OnlineStore",
     "Priorities",
     "Request",
     "Rows",

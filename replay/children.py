@@ -5,33 +5,19 @@ from __future__ import annotations
 import datetime
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from replay.dataset import Dataset
 from replay.errors import DataError
-from replay.manifest import Episodes, Manifest, Shards, fingerprint, write_manifest
-from replay.schema import Column
-from replay.shard import ShardFile, map_shard
+from replay.manifest import Episodes, Manifest, Shards, write_manifest
 from replay.writer import disk_error, publish
 
 _INHERITED = ("env_spec", "observation_key", "collected_by", "licence", "task", "format")
 """Provenance that a child has from its parents, where they agree."""
-
-
-def arrays(columns: Sequence[Column], files: Mapping[str, ShardFile]) -> dict[str, np.ndarray]:
-    """The tensor columns of one shard, zero-copy; the maps live as long as the arrays."""
-    found: dict[str, np.ndarray] = {}
-    for group, file in files.items():
-        tensors = [column for column in columns if column.group == group and column.kind == "tensor"]
-        if tensors:
-            found |= map_shard(file.path, tensors, file.rows).arrays
-    return found
 
 
 def provenance(operation: str, datasets: Sequence[Dataset], **details: Any) -> dict[str, Any]:
@@ -47,7 +33,7 @@ def provenance(operation: str, datasets: Sequence[Dataset], **details: Any) -> d
         **details,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **agreed,
-        "from": [{"name": d.path.name, "sha256": fingerprint(d.path), **dict(d.provenance)} for d in datasets],
+        "from": [{"name": d.path.name, **_identity(d), **dict(d.provenance)} for d in datasets],
     }
 
 
@@ -79,8 +65,14 @@ def write(
     recorded = tuple(
         {
             "path": Path(os.path.relpath(parent.path.resolve(), start)).as_posix(),
-            "sha256": fingerprint(parent.path),
+            **_identity(parent),
         }
         for parent in parents
     )
     write_manifest(partial, replace(manifest, parents=recorded), shards, episodes, home=home)
+
+
+def _identity(dataset: Dataset) -> dict[str, Any]:
+    """An online store goes on growing: what is meant is what it held then."""
+    held = {} if dataset.snapshot is None else {"snapshot": dataset.snapshot}
+    return {"sha256": dataset.fingerprint, **held}

@@ -12,7 +12,8 @@ import numpy as np
 from replay.batch import Batch, Request
 from replay.episode import Episode
 from replay.errors import DataError
-from replay.manifest import Episodes, Manifest, Shards, check_files, read_manifest
+from replay.ledger import Ledger, is_store
+from replay.manifest import Episodes, Manifest, Shards, check_files, fingerprint, read_manifest
 from replay.scan import scan
 from replay.schema import Column
 from replay.spaces import Box, Dict, Spaces, observation_columns
@@ -25,8 +26,12 @@ _TRANSITIONS = Request()
 class Dataset:
     """An open dataset. Its files are checked when it is opened, mapped when rows are first asked for."""
 
-    def __init__(self, path: Path, manifest: Manifest, shards: Shards, episodes: Episodes) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, shards: Shards, episodes: Episodes, *, snapshot: int | None = None
+    ) -> None:
         self.path = path
+        self.snapshot = snapshot
+        """Of an online store: how many records of its journal this is. None for any other dataset."""
         self.manifest = manifest
         self.shards = shards
         """For each shard, its files by column group."""
@@ -37,11 +42,21 @@ class Dataset:
     @staticmethod
     def open(path: str | os.PathLike[str], *, verify: bool = False) -> Dataset:
         """Open the dataset at `path`: its manifest, then every file's size, footer and columns are checked, with
-        `verify` also the hash of every byte. Raises `DataError` naming the file, what was found and expected."""
+        `verify` also the hash of every byte. Of an online store, the episodes that are live now; what comes later is
+        seen when it is opened again. Raises `DataError` naming the file, what was found and expected."""
         folder = Path(path).absolute()
-        manifest, shards, episodes = read_manifest(folder)
+        snapshot = None
+        if is_store(folder):
+            ledger = Ledger(folder)
+            snapshot = ledger.refresh()
+            manifest, shards, episodes = ledger.at(snapshot)
+            if not len(episodes["length"]):
+                had = f"all {len(ledger.ids)} episodes were evicted" if ledger.ids else "no episodes yet"
+                raise DataError(f"{folder}: the online store has nothing to give: {had}. Open it once it has some.")
+        else:
+            manifest, shards, episodes = read_manifest(folder)
         check_files(manifest, shards, verify=verify)
-        return Dataset(folder, manifest, shards, episodes)
+        return Dataset(folder, manifest, shards, episodes, snapshot=snapshot)
 
     @property
     def spaces(self) -> Spaces:
@@ -69,6 +84,11 @@ class Dataset:
     def reference_scores(self) -> tuple[float, float] | None:
         """Returns of a random policy and of an expert."""
         return self.manifest.reference_scores
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256: the identity of the content, at its snapshot where it is an online store's."""
+        return fingerprint(self.path, self.snapshot)
 
     @property
     def num_transitions(self) -> int:

@@ -15,7 +15,7 @@ from replay.batch import Kind
 from replay.errors import DataError
 from replay.view import Rows, View, locate
 
-TRAIN, VALIDATION, PROBE, REUSE, PRIORITY = range(5)
+TRAIN, VALIDATION, PROBE, REUSE, PRIORITY, FRESH = range(6)
 """Streams: independent sequences of the same seed."""
 
 _WORD = (1 << 64) - 1
@@ -72,6 +72,8 @@ def draw(
     """
     if count < 1:
         raise DataError(f"draw: count is {count}, expected at least 1.")
+    if view.transitions == 0:
+        raise DataError("draw: the view has no transitions; it is one for gathering only (`view.extended`).")
     if kind == "episodes":
         if shards_per_draw is not None:
             raise DataError(f"shards_per_draw: found {shards_per_draw}, but whole episodes are drawn from all shards.")

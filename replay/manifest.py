@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from replay import shard, spaces
+from replay import journal, shard, spaces, statistics
 from replay.errors import DataError
 from replay.schema import Column, columns_of
 from replay.shard import ShardFile
@@ -68,8 +68,9 @@ class Manifest:
     provenance: dict[str, Any]
     reference_scores: tuple[float, float] | None = None
     """Returns of a random policy and of an expert, for normalised scores."""
-    parents: tuple[dict[str, str], ...] = ()
-    """Datasets whose shard files this one shares: `path` relative to its folder, `sha256` of their dataset.json."""
+    parents: tuple[dict[str, Any], ...] = ()
+    """Datasets whose shard files this one shares: `path` relative to its folder, `sha256` of their dataset.json. Of an
+    online store, `snapshot` and the `sha256` of what it held then."""
     counts: dict[str, int] = field(default_factory=dict)
     """transitions, episodes, rows, shards; filled when the manifest is written."""
 
@@ -100,18 +101,8 @@ def write_manifest(folder: Path, manifest: Manifest, shards: Shards, episodes: E
     record = {
         "format": FORMAT,
         "version": VERSION,
-        "spaces": {
-            "observation": spaces.to_json(manifest.spaces.observation),
-            "action": spaces.to_json(manifest.spaces.action),
-        },
-        "columns": [column.to_json() for column in manifest.columns],
-        "extras": {name: spaces.to_json(box) for name, box in manifest.extras.items()},
-        "statistics": {
-            name: {key: np.asarray(value).tolist() for key, value in entry.items()}
-            for name, entry in manifest.statistics.items()
-        },
-        "reference_scores": manifest.reference_scores,
-        "provenance": manifest.provenance,
+        **describe(manifest),
+        "statistics": statistics.to_json(manifest.statistics),
         "parents": list(manifest.parents),
         "counts": {
             "transitions": int(np.sum(episodes["length"], dtype=np.int64)),
@@ -121,11 +112,30 @@ def write_manifest(folder: Path, manifest: Manifest, shards: Shards, episodes: E
         },
         "tables": tables,
     }
-    temporary = folder / ".dataset.json.partial"
+    write_json(folder / "dataset.json", record)
+
+
+def describe(manifest: Manifest) -> dict[str, Any]:
+    """What is known before the first episode, for JSON."""
+    return {
+        "spaces": {
+            "observation": spaces.to_json(manifest.spaces.observation),
+            "action": spaces.to_json(manifest.spaces.action),
+        },
+        "columns": [column.to_json() for column in manifest.columns],
+        "extras": {name: spaces.to_json(box) for name, box in manifest.extras.items()},
+        "reference_scores": manifest.reference_scores,
+        "provenance": manifest.provenance,
+    }
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Whole or not at all, through to the disk."""
+    temporary = path.with_name(f".{path.name}.partial")
     temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
     shard.sync(temporary)
-    temporary.replace(folder / "dataset.json")
-    shard.sync(folder)
+    temporary.replace(path)
+    shard.sync(path.parent)
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes]:
@@ -133,8 +143,35 @@ def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes]:
 
     The shard files themselves are checked by `check_files`.
     """
-    record = _read_json(folder)
-    where = str(folder / "dataset.json")
+    path = folder / "dataset.json"
+    record = read_json(path, FORMAT, VERSION, what="a dataset", maker="`quiver ingest`")
+    where = str(path)
+    described = from_description(record, where)
+    try:
+        manifest = replace(
+            described,
+            statistics={
+                name: {key: np.asarray(value) for key, value in entry.items()}
+                for name, entry in record["statistics"].items()
+            },
+            parents=tuple(dict(parent) for parent in record["parents"]),
+            counts={name: int(record["counts"][name]) for name in ("transitions", "episodes", "rows", "shards")},
+        )
+        tables = record["tables"]
+        shard_rows = _read_table(folder / "shards.arrow", SHARD_COLUMNS, tables["shards.arrow"])
+        episodes = _read_table(folder / "episodes.arrow", EPISODE_COLUMNS, tables["episodes.arrow"])
+    except DataError:
+        raise
+    except MALFORMED as error:
+        raise not_whole(where, error) from error
+    _check_parents(folder, manifest)
+    shards = _shards(folder, manifest, shard_rows)
+    _check_episodes(folder, manifest, shards, episodes)
+    return manifest, shards, episodes
+
+
+def from_description(record: Mapping[str, Any], where: str) -> Manifest:
+    """A manifest without numbers, of what `describe` gave; `where` names the file. Raises `DataError`."""
     try:
         observation = spaces.from_json(record["spaces"]["observation"], f"{where}: spaces.observation")
         action = spaces.from_json(record["spaces"]["action"], f"{where}: spaces.action")
@@ -152,36 +189,35 @@ def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes]:
             spaces=Spaces(observation, action),
             columns=columns,
             extras=extras,
-            statistics={
-                name: {key: np.asarray(value) for key, value in entry.items()}
-                for name, entry in record["statistics"].items()
-            },
+            statistics={},
             provenance=dict(record["provenance"]),
             reference_scores=None if scores is None else (float(scores[0]), float(scores[1])),
-            parents=tuple(dict(parent) for parent in record["parents"]),
-            counts={name: int(record["counts"][name]) for name in ("transitions", "episodes", "rows", "shards")},
         )
-        tables = record["tables"]
-        shard_rows = _read_table(folder / "shards.arrow", SHARD_COLUMNS, tables["shards.arrow"])
-        episodes = _read_table(folder / "episodes.arrow", EPISODE_COLUMNS, tables["episodes.arrow"])
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(
-            f"{where}: not a whole manifest ({error!r}); restore it from a copy or ingest the dataset again."
-        ) from error
+    except DataError:
+        raise
+    except MALFORMED as error:
+        raise not_whole(where, error) from error
     _check_columns(where, manifest)
-    _check_parents(folder, manifest)
-    shards = _shards(folder, manifest, shard_rows)
-    _check_episodes(folder, manifest, shards, episodes)
-    return manifest, shards, episodes
+    return manifest
+
+
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+"""What reading a record raises that is not as it was written."""
+
+
+def not_whole(where: str, error: Exception) -> DataError:
+    return DataError(f"{where}: not a whole manifest ({error!r}); restore it from a copy or ingest the dataset again.")
 
 
 def _check_parents(folder: Path, manifest: Manifest) -> None:
     """A child reads its parents' files: they must be where they were, and what they were."""
     for parent in manifest.parents:
         home = Path(os.path.normpath(folder.resolve() / parent["path"]))
-        if not (home / "dataset.json").is_file() or fingerprint(home) != parent["sha256"]:
+        try:
+            found = fingerprint(home, parent.get("snapshot"))
+        except OSError:
+            found = None
+        if found != parent["sha256"]:
             raise DataError(
                 f"{folder}: its parent {home} is missing or has changed; restore it, or make {folder.name} again."
             )
@@ -226,28 +262,30 @@ def check_hash(file: ShardFile, path: Path | None = None) -> None:
         )
 
 
-def fingerprint(folder: Path) -> str:
-    """sha256 of dataset.json, which holds the hashes of everything else: the identity of a dataset's content."""
-    return shard.sha256(folder / "dataset.json")
+def fingerprint(folder: Path, snapshot: int | None = None) -> str:
+    """sha256 of dataset.json, which holds the hashes of everything else: the identity of a dataset's content. Of an
+    online store: of the journal up to `snapshot`. Raises `OSError`."""
+    return shard.sha256(folder / "dataset.json") if snapshot is None else journal.fingerprint(folder, snapshot)
 
 
-def _read_json(folder: Path) -> dict[str, Any]:
-    path = folder / "dataset.json"
+def read_json(path: Path, kind: str, version: int, *, what: str, maker: str) -> dict[str, Any]:
+    """The file that makes its folder a dataset or a store. Raises `DataError` for none, or one of another kind."""
+    folder = path.parent
     try:
         record = json.loads(path.read_text())
     except FileNotFoundError as error:
-        found = "no such folder" if not folder.exists() else "no dataset.json in it"
+        found = "no such folder" if not folder.exists() else f"no {path.name} in it"
         raise DataError(
-            f"{folder}: not a dataset: {found}. Name a folder made by `quiver ingest`; "
-            f"a folder whose writing was interrupted is no dataset, ingest it again."
+            f"{folder}: not {what}: {found}. Name a folder made by {maker}; "
+            f"a folder whose writing was interrupted is none, make it again."
         ) from error
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: unreadable ({error}); restore it from a copy or ingest again.") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise DataError(f"{path}: not a dataset manifest: `format` is not {FORMAT!r}.")
-    if record.get("version") != VERSION:
+        raise DataError(f"{path}: unreadable ({error}); restore it from a copy or make it again.") from error
+    if not isinstance(record, dict) or record.get("format") != kind:
+        raise DataError(f"{path}: not {what} manifest: `format` is not {kind!r}.")
+    if record.get("version") != version:
         raise DataError(
-            f"{path}: format version {record.get('version')!r}, this program reads {VERSION}; "
+            f"{path}: format version {record.get('version')!r}, this program reads {version}; "
             f"use the program that wrote it, or ingest the source again."
         )
     return record

@@ -11,8 +11,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from replay import shard as shards
 from replay.errors import DataError
 from replay.manifest import check_hash, check_size
@@ -27,6 +25,9 @@ _STAMPS = ".verified.jsonl"
 _verified: set[tuple[str, int, int, str]] = set()
 """What this process has hashed or found stamped: (path, bytes, mtime_ns, sha256). A memory of finished
 work and nothing else; a folder that cannot be written has no other."""
+
+_read: dict[Path, int] = {}
+"""Bytes of each folder's stamps that are in it."""
 
 
 def default_max_maps() -> int:
@@ -43,21 +44,23 @@ class Maps:
     """
 
     def __init__(self, view: View, *, max_maps: int, verify: bool, stage: Path | None) -> None:
-        self.view = view
         self.max_maps = max_maps
         self._verify = verify
         self._stage = stage
         self._open: OrderedDict[Key, Mapped] = OrderedDict()
-        self._member = np.zeros(len(view.files), np.int64)
-        for number, member in enumerate(view.members):
-            self._member[slice(*member.shards)] = number
-        for member in view.members:
-            groups = len({column.group for column in member.columns})
-            if groups > max_maps:
-                raise DataError(f"max_maps: found {max_maps}, but one shard of {member.path} has {groups} files.")
+        self.grow(view)
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def grow(self, view: View) -> None:
+        """`view` begins with the shards of the present one. Raises `DataError` for shards of too many files."""
+        for member in view.members:
+            groups = len({column.group for column in member.columns})
+            if groups > self.max_maps:
+                raise DataError(f"max_maps: found {self.max_maps}, but one shard of {member.path} has {groups} files.")
+        self.view = view
+        self._member = view.member_of()
 
     def get(self, shard: int, group: str) -> Mapped:
         """An open file."""
@@ -157,13 +160,19 @@ def _stamp(file: ShardFile, path: Path) -> None:
 
 
 def _read_stamps(folder: Path) -> None:
+    """What was written since the last call: a store that grows has a new file to look up again and again."""
+    path = folder / _STAMPS
     try:
-        lines = (folder / _STAMPS).read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
+        with path.open("rb") as stamps:
+            known = _read.get(path, 0)
+            stamps.seek(known if known <= os.fstat(stamps.fileno()).st_size else 0)
+            *lines, cut = stamps.read().split(b"\n")
+            _read[path] = stamps.tell() - len(cut)
+    except OSError:
         return
     for line in lines:
         # A line that was cut off, or is no stamp, vouches for nothing.
         with contextlib.suppress(ValueError, KeyError, TypeError):
             record = json.loads(line)
-            path = folder / str(record["file"])
-            _verified.add((str(path), int(record["bytes"]), int(record["mtime_ns"]), str(record["sha256"])))
+            key = int(record["bytes"]), int(record["mtime_ns"]), str(record["sha256"])
+            _verified.add((str(folder / str(record["file"])), *key))

@@ -2,7 +2,8 @@
 
 Only `copy` moves data. The others write a new episodes table, and shard files only for what they change; for
 the rest they refer to the shards of their parents by relative path. A child records the sha256 of each parent's
-dataset.json; keep parents where they are, or `copy` the child to make it stand alone.
+dataset.json; keep parents where they are, or `copy` the child to make it stand alone. An online store may grow on:
+its children refer to what it held when they were made.
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ from typing import Any
 import numpy as np
 
 from replay import statistics as moments
-from replay.children import arrays, folder, provenance, write
+from replay.children import folder, provenance, write
 from replay.dataset import Dataset
 from replay.errors import DataError
 from replay.manifest import Episodes, Shards, check_files
 from replay.relabel import relabel
 from replay.schema import Column
-from replay.spaces import observation_columns
 from replay.statistics import Moments
 from replay.where import select
 from replay.writer import DatasetWriter
@@ -68,7 +68,7 @@ def filter(dataset: Dataset, out: str | Path, where: str) -> Dataset:
     episodes["shard"] = np.searchsorted(used, episodes["shard"]).astype(np.int32)
     manifest = replace(
         dataset.manifest,
-        statistics=dataset.statistics if keep.all() else _statistics(dataset.columns, shards, episodes, dataset),
+        statistics=dataset.statistics if keep.all() else _statistics(dataset.columns, shards, episodes),
         provenance=provenance("filter", [dataset], where=where),
     )
     with folder(out) as (partial, home):
@@ -157,26 +157,11 @@ def _pooled(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return moments.merge(entries, (counts / counts.sum()).tolist())
 
 
-def _statistics(
-    columns: Sequence[Column], shards: Shards, episodes: Episodes, dataset: Dataset
-) -> dict[str, dict[str, Any]]:
+def _statistics(columns: Sequence[Column], shards: Shards, episodes: Episodes) -> dict[str, dict[str, Any]]:
     """Of the selected episodes only, in one pass over the tensor columns."""
-    tensors = [column for column in columns if column.kind == "tensor"]
-    collected = {column.name: Moments(column.shape) for column in tensors}
-    observations = observation_columns(dataset.spaces.observation)
-    for number, files in enumerate(shards):
-        found = arrays(columns, files)
-        mine = episodes["shard"] == number
-        steps = np.zeros(len(found["reward"]), bool)
-        rows = steps.copy()
-        for first, length in zip(episodes["first_row"][mine], episodes["length"][mine], strict=True):
-            steps[first : first + length] = True
-            rows[first : first + length + 1] = True
-        for name, array in found.items():
-            collected[name].add(array[rows if name in observations else steps])
     returns = Moments(())
     returns.add(episodes["return"])
-    return {**{name: entry.entry() for name, entry in collected.items()}, "return": returns.entry()}
+    return {**moments.measure(columns, shards, episodes), "return": returns.entry()}
 
 
 __all__ = ["copy", "filter", "merge", "relabel", "split"]

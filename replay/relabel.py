@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from replay.children import arrays, folder, provenance, write
+from replay.children import folder, provenance, write
 from replay.dataset import Dataset
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.manifest import Episodes, Shards
 from replay.readers.source import box
 from replay.schema import Column, columns_of, filler
-from replay.shard import write_shard
+from replay.shard import tensors, write_shard
 from replay.spaces import Box, observation_columns
 from replay.statistics import Moments
 
@@ -80,7 +80,7 @@ class _Relabelling:
     def shard(self, number: int, partial: Path) -> None:
         """Relabel the episodes of one shard and write what changed."""
         dataset, rows = self.dataset, next(iter(self.dataset.shards[number].values())).rows
-        old = arrays(dataset.columns, dataset.shards[number])
+        old = tensors(dataset.columns, dataset.shards[number])
         new = {
             name: old[name].copy() if name in old else np.zeros((rows, *column.shape), column.dtype)
             for name, column in self._changed.items()

@@ -110,10 +110,15 @@ def columns_of(spaces: Spaces, extras: Mapping[str, Box]) -> tuple[Column, ...]:
     columns.append(Column("terminated", "uint8", ()))
     columns.append(Column("truncated", "uint8", ()))
     for name in sorted(extras):
-        if name in RESERVED or name.startswith("observation."):
+        if name in RESERVED or is_observation(name):
             raise DataError(f"extras: the name {name!r} belongs to a standard column; rename the extra.")
         columns.append(Column(name, extras[name].dtype, extras[name].shape))
     return tuple(check_column(column, "spaces") for column in columns)
+
+
+def is_observation(name: str) -> bool:
+    """Whether a column has a value in the last row of an episode, too."""
+    return name == "observation" or name.startswith("observation.")
 
 
 def filler(spaces: Spaces, column: Column) -> int:

@@ -126,6 +126,16 @@ def map_shard(path: Path, columns: Iterable[Column], rows: int) -> Mapped:
     return mapped
 
 
+def tensors(columns: Sequence[Column], files: Mapping[str, ShardFile]) -> dict[str, np.ndarray]:
+    """The tensor columns of one shard, zero-copy; the maps live as long as the arrays."""
+    found: dict[str, np.ndarray] = {}
+    for group, file in files.items():
+        wanted = [column for column in columns if column.group == group and column.kind == "tensor"]
+        if wanted:
+            found |= map_shard(file.path, wanted, file.rows).arrays
+    return found
+
+
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from replay.schema import Column, is_observation
+from replay.shard import ShardFile, tensors
+
 _CHUNK = 65_536
 """Rows turned to float64 at once."""
 
@@ -52,15 +55,59 @@ class Moments:
 
 def merge(entries: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> dict[str, Any]:
     """Statistics of a mixture that draws from part i with probability `shares[i]` (they sum to one)."""
-    mean = sum(share * np.asarray(entry["mean"]) for entry, share in zip(entries, shares, strict=True))
-    second = sum(
-        share * (np.square(entry["std"]) + np.square(np.asarray(entry["mean"]) - mean))
-        for entry, share in zip(entries, shares, strict=True)
-    )
     return {
         "count": sum(int(entry["count"]) for entry in entries),
+        **_mixture({key: np.stack([entry[key] for entry in entries]) for key in _VALUES}, np.asarray(shares)),
+    }
+
+
+def pool(parts: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Statistics of all rows of N parts together: `parts` has the entries' values side by side, count (N,) and the
+    others (N, *shape)."""
+    count = int(parts["count"].sum())
+    if count == 0:
+        return Moments(parts["mean"].shape[1:]).entry()
+    return {"count": count, **_mixture(parts, parts["count"] / count)}
+
+
+def measure(
+    columns: Sequence[Column], shards: Sequence[Mapping[str, ShardFile]], episodes: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, Any]]:
+    """Of these episodes only (a table whose shard numbers are places in `shards`), in one pass over the files; by
+    numeric column."""
+    collected = {column.name: Moments(column.shape) for column in columns if column.kind == "tensor"}
+    for number, files in enumerate(shards):
+        found = tensors(columns, files)
+        mine = episodes["shard"] == number
+        steps = np.zeros(len(found["reward"]), bool)
+        rows = steps.copy()
+        for first, length in zip(episodes["first_row"][mine], episodes["length"][mine], strict=True):
+            steps[first : first + length] = True
+            rows[first : first + length + 1] = True
+        for name, array in found.items():
+            collected[name].add(array[rows if is_observation(name) else steps])
+    return {name: entry.entry() for name, entry in collected.items()}
+
+
+def to_json(statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The same in lists and numbers."""
+    return {
+        name: {key: np.asarray(value).tolist() for key, value in entry.items()} for name, entry in statistics.items()
+    }
+
+
+_VALUES = ("mean", "std", "min", "max")
+
+
+def _mixture(parts: Mapping[str, np.ndarray], shares: np.ndarray) -> dict[str, Any]:
+    """Values are (N, *shape), shares (N,)."""
+    means = parts["mean"]
+    shares = shares.reshape(-1, *(1,) * (means.ndim - 1))
+    mean = (shares * means).sum(axis=0)
+    second = (shares * (np.square(parts["std"]) + np.square(means - mean))).sum(axis=0)
+    return {
         "mean": np.asarray(mean),
         "std": np.sqrt(second),
-        "min": np.min([entry["min"] for entry in entries], axis=0),
-        "max": np.max([entry["max"] for entry in entries], axis=0),
+        "min": np.min(parts["min"], axis=0),
+        "max": np.max(parts["max"], axis=0),
     }

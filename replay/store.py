@@ -15,7 +15,7 @@ from replay.batch import Batch, Request, concatenate
 from replay.computed import following, returns_to_go
 from replay.draw import TRAIN, draw
 from replay.errors import DataError
-from replay.maps import Maps, default_max_maps
+from replay.open_shards import OpenShards
 from replay.returns import backward, n_step
 from replay.schema import COMPUTED, FOLLOWING, RETURN_TO_GO
 from replay.spaces import Dict, observation_columns
@@ -44,26 +44,11 @@ class Store:
         verify: bool = True,
         stage: Path | None = None,
     ) -> None:
-        count = len(view.files)
-        self.view = view
-        self.shards = tuple(range(count)) if shards is None else tuple(sorted({int(shard) for shard in shards}))
-        if self.shards and not 0 <= self.shards[0] <= self.shards[-1] < count:
-            raise DataError(f"store: asked to hold shards {self.shards}, but the view has {count}.")
+        self._open = OpenShards(view, shards=shards, max_maps=max_maps, verify=verify, stage=stage)
         self.rows_served = 0
-        self._held = np.zeros(count, bool)
-        self._held[list(self.shards)] = True
-        self._member = np.repeat(np.arange(len(view.members)), [m.shards[1] - m.shards[0] for m in view.members])
-        self._groups = [{column.name: column.group for column in member.columns} for member in view.members]
-        self._columns = {column.name: column for column in view.columns}
-        self._number = {name: number for number, name in enumerate(self._columns)}
         self._observations = tuple(observation_columns(view.spaces.observation))
-        self._pictures = frozenset(name for name, column in self._columns.items() if column.kind == "image")
+        self._pictures = self._open.pictures.intersection(self._observations)
         self._nested = isinstance(view.spaces.observation, Dict)
-        # Of row 0, by column and shard; 0 where closed. Columns of pictures only mark that they are open.
-        self._address = np.zeros((len(self._columns), count), np.int64)
-        self._rows = np.array([next(iter(files.values())).rows for files in view.files], np.int64)
-        self._maps = Maps(view, max_maps=max_maps or default_max_maps(), verify=verify, stage=stage)
-        self._bounded = len(self._files(self.shards, self._columns)) > self._maps.max_maps
         self._lock = threading.RLock()
         keep_freed_memory()
         self._plans: dict[Request, _Plan] = {}  # emptied when a file is opened or closed
@@ -71,9 +56,29 @@ class Store:
         self._plan: _Plan | None = None
 
     @property
+    def view(self) -> View:
+        return self._open.view
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """The global numbers of those it may open."""
+        return self._open.held
+
+    @property
     def open_files(self) -> int:
         """Files mapped at the moment."""
-        return len(self._maps)
+        return len(self._open.maps)
+
+    def grow(self, view: View, shards: Sequence[int] | None = None) -> None:
+        """Serve further shards: `view` is the present one with some behind it, because its last member became longer
+        or another one was added (see `view.extended`).
+
+        Of the new shards it may open `shards` (None: all). Files that are open stay open. Raises `DataError` for a view
+        that is not the present one to begin with.
+        """
+        with self._lock:
+            self._open.grow(view, shards)
+            self._changed()
 
     def gather(self, rows: Rows, request: Request, key: tuple[int, int] = (0, 0)) -> Batch[np.ndarray]:
         """The batch of these rows, in their order: each is the start of what `request.kind` says.
@@ -105,13 +110,12 @@ class Store:
         """One episode as it is stored: (T + 1, ...) arrays by column name, pictures as encoded bytes."""
         values: dict[str, np.ndarray | list[bytes]] = {}
         with self._lock:
-            self._open([shard], self._columns)
-            if not 0 <= first_row <= first_row + length < self._rows[shard]:
-                raise DataError(
-                    f"store: rows {first_row} to {first_row + length} of shard {shard}, which has {self._rows[shard]}."
-                )
-            for name in self._columns:
-                mapped = self._maps.get(shard, self._group(shard, name))
+            self._ensure([shard], self._open.columns)
+            rows = self._open.rows[shard]
+            if not 0 <= first_row <= first_row + length < rows:
+                raise DataError(f"store: rows {first_row} to {first_row + length} of shard {shard}, which has {rows}.")
+            for name in self._open.columns:
+                mapped = self._open.mapped(shard, name)
                 if name in self._pictures:
                     blobs = mapped.blobs[name]
                     values[name] = [bytes(blobs.row(first_row + step)) for step in range(length + 1)]
@@ -125,9 +129,9 @@ class Store:
         total = 0
         with self._lock:
             for shard in self.shards:
-                self._open([shard], self._columns)
-                for key in self._files([shard], self._columns):
-                    buffer = self._maps.get(*key).buffer
+                self._ensure([shard], self._open.columns)
+                for key in self._open.files([shard], self._open.columns):
+                    buffer = self._open.maps.get(*key).buffer
                     np.frombuffer(buffer, np.uint8)[::4096].max()
                     total += int(buffer.size)
         return total
@@ -135,29 +139,28 @@ class Store:
     def stage(self) -> None:
         """Copy all shards it holds to the local folder now and verify them there, instead of at first use."""
         with self._lock:
-            self._maps.stage(self._files(self.shards, self._columns))
+            self._open.maps.stage(self._open.files(self.shards, self._open.columns))
 
     def close(self) -> None:
         """Close every file; they are opened again when rows are asked for."""
         with self._lock:
-            self._maps.close()
-            self._address[:] = 0
+            self._open.close()
             self._changed()
 
     def _gather(self, rows: Rows, request: Request, key: tuple[int, int], length: int) -> Batch[np.ndarray]:
         plan = self._plan
         if request is not self._request or plan is None:
             plan = self._prepare(request)
-        if self._bounded:
+        if self._open.bounded:
             shards = np.unique(rows.shard).tolist()
-            if len(shards) > 1 and len(self._files(shards, plan.names)) > self._maps.max_maps:
+            if len(shards) > 1 and len(self._open.files(shards, plan.names)) > self._open.maps.max_maps:
                 return self._halves(rows, request, key, length)
-            self._open(shards, plan.names)
+            self._ensure(shards, plan.names)
             plan = self._prepare(request)
         span = None if plan.single else rows.remaining
         at = self._locate(plan, rows, span)
         if at is None:
-            self._open(np.unique(rows.shard).tolist(), plan.names)
+            self._ensure(np.unique(rows.shard).tolist(), plan.names)
             plan = self._prepare(request)
             at = self._locate(plan, rows, span)
             if at is None:
@@ -284,12 +287,11 @@ class Store:
         row = rows.row[:, None] + steps
         shard = np.broadcast_to(rows.shard[:, None], row.shape)
         distinct, place = np.unique(np.stack([shard.ravel(), row.ravel()]), axis=1, return_inverse=True)
-        shape = self._columns[name].shape
+        shape = self._open.columns[name].shape
         pixels = np.empty((distinct.shape[1], *shape), np.uint8)
         for i, (number, position) in enumerate(distinct.T.tolist()):
-            group = self._group(number, name)
-            where = f"{self.view.files[number][group].path}, row {position}"
-            pixels[i] = images.decode(self._maps.get(number, group).blobs[name].row(position), shape, where)
+            where = f"{self.view.files[number][self._open.group(number, name)].path}, row {position}"
+            pixels[i] = images.decode(self._open.mapped(number, name).blobs[name].row(position), shape, where)
         return pixels[place.reshape(row.shape)]
 
     def _nest(self, parts: dict[str, np.ndarray]) -> Any:
@@ -322,47 +324,22 @@ class Store:
                 known = ", ".join([*sorted(self.view.extras), *COMPUTED])
                 raise DataError(f"request.columns: the data has no {name!r}; it has {known}.")
         names = (*self._observations, "action", "reward", "terminated", "truncated", *extras)  # flags side by side
-        numbers = [self._number[name] for name in names]
-        opened = (self._address[numbers] != 0).all(axis=0)
-        tensors = [self._columns[name] for name in names if name not in self._pictures]
-        address = self._address[[self._number[column.name] for column in tensors]]
-        return _Plan(request, names, extras, Addresses(tensors, address, np.where(opened, self._rows, 0)))
+        return _Plan(request, names, extras, self._open.addresses(names))
 
     def _locate(self, plan: _Plan, rows: Rows, span: np.ndarray | None) -> np.ndarray | None:
         try:
             return plan.addresses.locate(rows, span)
         except IndexError as error:
-            raise DataError(f"store: rows of a shard beyond the view's {len(self._rows)}.") from error
+            raise DataError(f"store: rows of a shard beyond the view's {len(self._open.rows)}.") from error
 
-    def _open(self, shards: Sequence[int], names: Iterable[str]) -> None:
-        for shard in shards:
-            if not 0 <= shard < len(self._held) or not self._held[shard]:
-                raise DataError(f"store: asked for shard {shard}, which it does not hold; ask the one that does.")
-        opened, closed = self._maps.open(self._files(shards, names))
-        for (shard, group), mapped in opened.items():
-            for name, number in self._number.items():
-                if self._group(shard, name) == group:
-                    array = mapped.blobs[name].data if name in self._pictures else mapped.arrays[name]
-                    self._address[number, shard] = array.__array_interface__["data"][0]
-        for shard, group in closed:
-            for name, number in self._number.items():
-                if self._group(shard, name) == group:
-                    self._address[number, shard] = 0
-        if opened or closed:
+    def _ensure(self, shards: Sequence[int], names: Iterable[str]) -> None:
+        if self._open.open(shards, names):
             self._changed()
 
     def _changed(self) -> None:
-        """Addresses in use are void once a file was opened or closed."""
+        """Addresses in use are void once a file was opened or closed, and tables of them once there are more shards."""
         self._plan = None
         self._plans.clear()
-
-    def _files(self, shards: Iterable[int], names: Iterable[str]) -> list[tuple[int, str]]:
-        names = tuple(names)
-        groups = [tuple(dict.fromkeys(of[name] for name in names)) for of in self._groups]
-        return [(shard, group) for shard in shards for group in groups[self._member[shard]]]
-
-    def _group(self, shard: int, name: str) -> str:
-        return self._groups[self._member[shard]][name]
 
 
 class _Plan:

@@ -132,6 +132,10 @@ class View:
         """float64 (M,): the probability of each member."""
         return np.array([member.share for member in self.members])
 
+    def member_of(self) -> np.ndarray:
+        """int64 (S,): the number of the member that each shard belongs to."""
+        return np.repeat(np.arange(len(self.members)), [m.shards[1] - m.shards[0] for m in self.members])
+
     @staticmethod
     def of(
         members: Sequence[tuple[Dataset, float | None]], split: str | None = "train", where: str | None = None
@@ -148,7 +152,7 @@ class View:
             raise DataError("a view needs at least one dataset.")
         datasets = [dataset for dataset, _ in members]
         for dataset in datasets[1:]:
-            _same_spaces(datasets[0], dataset)
+            _same_spaces(datasets[0].spaces, str(datasets[0].path), dataset)
         parts = [_part(dataset, number, split, where) for number, dataset in enumerate(datasets)]
         sizes = np.array([int(part["length"].sum()) for part in parts], np.float64)
         weighted = any(weight is not None for _, weight in members)
@@ -161,7 +165,7 @@ class View:
             part["shard"] += offset
         return View(
             spaces=datasets[0].spaces,
-            extras=_common_extras(datasets),
+            extras=_common_extras([dataset.extras for dataset in datasets]),
             statistics={
                 **_mixture(datasets, shares if weighted else None),
                 "return": _returns(datasets, parts, shares if weighted else None),
@@ -176,6 +180,36 @@ class View:
         )
 
 
+def extended(view: View | None, dataset: Dataset) -> View:
+    """The shards of `view` (None: of nothing), followed by those of `dataset`; without episodes, for gathering only.
+
+    What a store needs to serve a dataset that grows (`Store.grow`): shard k of the dataset is shard
+    `len(view.files) + k`. Extra columns are those that both have. Raises `DataError` where the spaces differ.
+    """
+    members: tuple[Member, ...] = ()
+    files: tuple[dict[str, ShardFile], ...] = ()
+    spaces, extras = dataset.spaces, dataset.extras
+    if view is not None:
+        _same_spaces(view.spaces, view.members[0].path, dataset)
+        members, files, spaces = view.members, view.files, view.spaces
+        extras = _common_extras([view.extras, dataset.extras])
+    end = len(files) + len(dataset.shards)
+    none = np.zeros(0, np.int64)
+    return View(
+        spaces=spaces,
+        extras=extras,
+        statistics={},
+        members=(*members, Member(str(dataset.path), dataset.columns, (len(files), end), 0.0)),
+        weighted=False,
+        files=(*files, *dataset.shards),
+        shard=none,
+        first_row=none,
+        length=none,
+        dataset=none,
+        episode=none,
+    )
+
+
 def locate(view: View, index: np.ndarray, weight: np.ndarray | None = None) -> Rows:
     """The rows of transitions `index`: int64 (B,), each in [0, view.transitions)."""
     episode = _episode_at(view, index)
@@ -183,6 +217,20 @@ def locate(view: View, index: np.ndarray, weight: np.ndarray | None = None) -> R
     found[0] += index
     found[1] -= index
     return Rows(index, found[2], found[0], found[1], weight)
+
+
+def concatenate_rows(parts: Sequence[Rows]) -> Rows:
+    """Several draws, one after the other, as one request."""
+    if len(parts) == 1:
+        return parts[0]
+    weights: list[Any] = [part.weight for part in parts]
+    return Rows(
+        np.concatenate([part.index for part in parts]),
+        np.concatenate([part.shard for part in parts]),
+        np.concatenate([part.row for part in parts]),
+        np.concatenate([part.remaining for part in parts]),
+        None if weights[0] is None else np.concatenate(weights),
+    )
 
 
 def _episode_at(view: View, index: np.ndarray) -> np.ndarray:
@@ -210,13 +258,18 @@ def _guide(ends: np.ndarray, transitions: int) -> tuple[np.ndarray, float]:
 
 
 def permanent_ids(view: View, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(dataset, episode, step) of transitions `index`: what they are called whatever the view, int64 (B,) each."""
+    """(dataset, episode, step) of transitions `index`: what they are called whatever the view, int64 (B,) each.
+
+    Of an online store, the episode is the place among the live ones: `OnlineReader.live` has its number.
+    """
     position = _episode_at(view, index)
     return view.dataset[position], view.episode[position], index - view.starts[position]
 
 
 def _part(dataset: Dataset, number: int, split: str | None, where: str | None) -> dict[str, np.ndarray]:
     table = dataset.episodes
+    if len(table["length"]) == 0:
+        raise DataError(f"{dataset.path}: no episodes yet; sample it once it has some.")
     chosen = np.ones(len(table["length"]), bool)
     if split is not None and split != ALL:
         chosen &= table["split"] == split
@@ -239,37 +292,34 @@ def _part(dataset: Dataset, number: int, split: str | None, where: str | None) -
     }
 
 
-def _same_spaces(a: Dataset, b: Dataset) -> None:
+def _same_spaces(first: Spaces, path: str, b: Dataset) -> None:
     """Observations must have the same parts, shapes and dtypes; actions must be the same, bounds and all,
-    because policies squash to them. The first dataset's bounds of observations are kept."""
-    ours, theirs = observation_columns(a.spaces.observation), observation_columns(b.spaces.observation)
+    because policies squash to them. The bounds of observations of the first dataset, at `path`, are kept."""
+    ours, theirs = observation_columns(first.observation), observation_columns(b.spaces.observation)
     if set(ours) != set(theirs):
         raise DataError(
-            f"{b.path}: observations are {', '.join(theirs)}, those of {a.path} are {', '.join(ours)}; "
+            f"{b.path}: observations are {', '.join(theirs)}, those of {path} are {', '.join(ours)}; "
             f"rename or drop keys when ingesting."
         )
     for name, leaf in ours.items():
         other = theirs[name]
         if (type(leaf), leaf.shape, leaf.dtype) != (type(other), other.shape, other.dtype):
             raise DataError(
-                f"{b.path}: {name} is {type(other).__name__} {other.shape} {other.dtype}, in {a.path} it is "
+                f"{b.path}: {name} is {type(other).__name__} {other.shape} {other.dtype}, in {path} it is "
                 f"{type(leaf).__name__} {leaf.shape} {leaf.dtype}; datasets sampled together need the same."
             )
-    if a.spaces.action != b.spaces.action:
+    if first.action != b.spaces.action:
         raise DataError(
-            f"{b.path}: the action space is {b.spaces.action}, in {a.path} it is {a.spaces.action}; "
+            f"{b.path}: the action space is {b.spaces.action}, in {path} it is {first.action}; "
             f"datasets sampled together need the same."
         )
 
 
-def _common_extras(datasets: Sequence[Dataset]) -> dict[str, Box]:
+def _common_extras(extras: Sequence[Mapping[str, Box]]) -> dict[str, Box]:
     return {
         name: box
-        for name, box in datasets[0].extras.items()
-        if all(
-            name in d.extras and (d.extras[name].shape, d.extras[name].dtype) == (box.shape, box.dtype)
-            for d in datasets[1:]
-        )
+        for name, box in extras[0].items()
+        if all(name in e and (e[name].shape, e[name].dtype) == (box.shape, box.dtype) for e in extras[1:])
     }
 
 

@@ -13,14 +13,13 @@ from urllib.parse import quote
 
 import numpy as np
 
-from replay import images, shard
+from replay import shard
+from replay.buffer import Layout, ShardBuffer
 from replay.dataset import Dataset
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.manifest import EPISODE_COLUMNS, Episodes, Manifest, Shards, write_manifest
-from replay.schema import Column, columns_of, filler
-from replay.shard import ShardFile, write_shard
-from replay.spaces import Box, Image, Spaces, observation_columns
+from replay.spaces import Box, Spaces
 from replay.statistics import Moments
 
 SHARD_BYTES = 128 << 20
@@ -69,23 +68,19 @@ class DatasetWriter:
             raise DataError(f"{self.path}: exists already; name another folder, or remove it first.")
         if not 0.0 <= validation_fraction < 1.0:
             raise DataError(f"validation_fraction: found {validation_fraction}, expected a number in [0, 1).")
-        self.spaces = spaces
-        self.extras = dict(extras or {})
-        self.columns = columns_of(spaces, self.extras)
+        self._layout = Layout(spaces, extras or {})
         self._provenance = dict(provenance)
         self._validation_fraction = validation_fraction
         self._split_seed = split_seed
         self._shard_bytes = max(int(shard_bytes), 1)
-        self._expected_bytes = None if expected_rows is None else expected_rows * _row_bytes(self.columns)
+        self._expected_bytes = None if expected_rows is None else expected_rows * self._layout.row_bytes
         self._reference_scores = reference_scores
-        self._leaves = observation_columns(spaces.observation)
-        self._filler = {c.name: filler(spaces, c) for c in self.columns if c.name not in self._leaves}
-        self._moments = {c.name: Moments(c.shape) for c in self.columns if c.kind == "tensor"}
+        self._moments = self._layout.moments()
         self._returns = Moments(())
         self._shards: Shards = []
         self._table: dict[str, list[Any]] = {name: [] for name in EPISODE_COLUMNS}
         self._written = 0
-        self._buffer: _Buffer | None = None
+        self._buffer: ShardBuffer | None = None
         self._partial = self.path.parent / f".{self.path.name}.partial"
         self._open = False
 
@@ -120,16 +115,14 @@ class DatasetWriter:
         if not self._open:
             raise DataError(f"{self.path}: the writer is closed; use it inside a `with` block.")
         where = f"episode {self.num_episodes}" + (f" ({episode.source})" if episode.source else "")
-        episode.validate(self.spaces, where, self.extras)
-        pictures = self._encode(episode, where)
-        rows = len(episode) + 1
-        size = rows * _row_bytes(self.columns) + sum(len(data) for column in pictures.values() for data in column)
-        if self._buffer is not None and self._buffer.bytes + size > self._limit():
+        encoded = self._layout.encode(episode, where)
+        if self._buffer is not None and self._buffer.bytes + encoded.bytes > self._limit():
             self._flush()
         if self._buffer is None:
-            per_row = max(size / rows, 1.0)
-            self._buffer = _Buffer(self.columns, max(rows, int(self._limit() / per_row) + 1))
-        self._buffer.add(episode, pictures, self._filler, size)
+            rows = len(episode) + 1
+            per_row = max(encoded.bytes / rows, 1.0)
+            self._buffer = ShardBuffer(self._layout, max(rows, int(self._limit() / per_row) + 1))
+        self._buffer.add(encoded)
 
     def finish(self) -> Dataset:
         """Write what is left and the manifest, rename the folder into place, and open it."""
@@ -143,9 +136,9 @@ class DatasetWriter:
             statistics = {name: moments.entry() for name, moments in self._moments.items()}
             statistics["return"] = self._returns.entry()
             manifest = Manifest(
-                spaces=self.spaces,
-                columns=self.columns,
-                extras=self.extras,
+                spaces=self._layout.spaces,
+                columns=self._layout.columns,
+                extras=self._layout.extras,
                 statistics=statistics,
                 provenance=self._provenance,
                 reference_scores=self._reference_scores,
@@ -166,40 +159,18 @@ class DatasetWriter:
         known = self._written if self._expected_bytes is None else self._expected_bytes
         return min(self._shard_bytes, max(known // SHARDS_AT_LEAST, 1 if self._expected_bytes else _SMALLEST))
 
-    def _encode(self, episode: Episode, where: str) -> dict[str, list[bytes]]:
-        pictures: dict[str, list[bytes]] = {}
-        for name, values in episode.observations().items():
-            space = self._leaves[name]
-            if not isinstance(space, Image):
-                continue
-            if isinstance(values, np.ndarray):
-                pictures[name] = [images.encode(pixels, space) for pixels in values]
-            else:
-                for step, data in enumerate(values):
-                    images.check(data, space, f"{where}, {name}, step {step}")
-                pictures[name] = list(values)
-        return pictures
-
     def _flush(self) -> None:
         buffer = self._buffer
         assert buffer is not None
         number = len(self._shards)
-        files: dict[str, ShardFile] = {}
         try:
-            for group in dict.fromkeys(column.group for column in self.columns):
-                columns = [column for column in self.columns if column.group == group]
-                path = self._partial / "shards" / f"{number:05d}.{quote(group, safe='')}.arrow"
-                values = {column.name: buffer.values(column) for column in columns}
-                files[group] = write_shard(path, columns, values)
+            files = buffer.write(lambda group: self._partial / "shards" / f"{number:05d}.{quote(group, safe='')}.arrow")
         except OSError as error:
             self._discard()
             raise self._disk(error) from error
         self._shards.append(files)
         self._written += buffer.bytes
-        steps = buffer.steps()
-        for name, moments in self._moments.items():
-            column = buffer.arrays[name][: buffer.rows]
-            moments.add(column if name in self._leaves else column[steps])
+        buffer.measure(self._moments)
         self._returns.add(np.asarray(buffer.table["return"]))
         self._table["shard"].extend([number] * len(buffer.lengths))
         for name, entries in buffer.table.items():
@@ -228,77 +199,10 @@ class DatasetWriter:
         return disk_error(self.path, error)
 
 
-class _Buffer:
-    """One shard in the making: arrays filled row by row, so that no copy is made when it is written."""
-
-    def __init__(self, columns: tuple[Column, ...], capacity: int) -> None:
-        self.columns = columns
-        self.rows = 0
-        self.bytes = 0
-        self.lengths: list[int] = []
-        self.arrays = {c.name: np.empty((capacity, *c.shape), c.dtype) for c in columns if c.kind == "tensor"}
-        self.pictures: dict[str, list[bytes]] = {c.name: [] for c in columns if c.kind == "image"}
-        self.table: dict[str, list[Any]] = {name: [] for name in EPISODE_COLUMNS if name != "shard"}
-
-    def add(self, episode: Episode, pictures: Mapping[str, list[bytes]], fillers: Mapping[str, int], size: int) -> None:
-        start, end = self.rows, self.rows + len(episode)
-        self._reserve(end + 1)
-        for name, values in episode.observations().items():
-            if name in pictures:
-                self.pictures[name].extend(pictures[name])
-            else:
-                self.arrays[name][start : end + 1] = values
-        steps = {
-            "action": episode.action,
-            "reward": episode.reward,
-            "terminated": episode.terminated,
-            "truncated": episode.truncated,
-            **episode.extras,
-        }
-        for name, values in steps.items():
-            self.arrays[name][start:end] = values
-            self.arrays[name][end] = fillers[name]
-        record = {
-            "first_row": start,
-            "length": len(episode),
-            "terminated": int(episode.terminated[-1]),
-            "truncated": int(episode.truncated[-1]),
-            "return": float(self.arrays["reward"][start:end].sum(dtype=np.float64)),
-            "task": episode.task,
-            "source": episode.source,
-            "success": -1 if episode.success is None else int(episode.success),
-            "split": episode.split,
-        }
-        for name, value in record.items():
-            self.table[name].append(value)
-        self.lengths.append(len(episode))
-        self.rows = end + 1
-        self.bytes += size
-
-    def values(self, column: Column) -> np.ndarray | list[bytes]:
-        return self.pictures[column.name] if column.kind == "image" else self.arrays[column.name][: self.rows]
-
-    def steps(self) -> np.ndarray:
-        """bool (rows,): false for the last row of each episode, which carries only an observation."""
-        mask = np.ones(self.rows, bool)
-        mask[np.cumsum(np.asarray(self.lengths) + 1) - 1] = False
-        return mask
-
-    def _reserve(self, rows: int) -> None:
-        """Pictures compress unevenly, so that more rows may fit than the first episode promised."""
-        capacity = len(self.arrays["reward"])
-        if rows <= capacity:
-            return
-        for name, array in self.arrays.items():
-            grown = np.empty((max(rows, 2 * capacity), *array.shape[1:]), array.dtype)
-            grown[: self.rows] = array[: self.rows]
-            self.arrays[name] = grown
-
-
 def publish(partial: Path, path: Path) -> None:
     """Rename a finished folder into place, through to the disk. Raises `DataError` if the place was taken meanwhile."""
-    shard.sync(partial / "shards")
-    shard.sync(partial)
+    for folder in (*(entry for entry in partial.iterdir() if entry.is_dir()), partial):
+        shard.sync(folder)
     if path.exists():
         raise DataError(f"{path}: was made by somebody else meanwhile; name another folder.")
     os.rename(partial, path)
@@ -310,9 +214,3 @@ def disk_error(path: Path, error: OSError) -> DataError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DataError(f"{path}: the disk is full ({error.strerror}); free some space. Nothing was left behind.")
     return DataError(f"{path}: cannot be written ({error.strerror or error}). Nothing was left behind.")
-
-
-def _row_bytes(columns: tuple[Column, ...]) -> int:
-    return sum(column.width for column in columns if column.kind == "tensor") + sum(
-        8 for column in columns if column.kind == "image"
-    )

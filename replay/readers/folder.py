@@ -1,4 +1,4 @@
-"""A dataset folder of our own, ingested again: with a reward function, one observation key, other shard sizes."""
+"""A dataset folder of our own or an online store, ingested again: with a reward function, one observation key, …"""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from replay.dataset import Dataset
 from replay.episode import Episode
 from replay.errors import DataError
-from replay.manifest import fingerprint
+from replay.journal import JOURNAL, STORE
+from replay.ledger import is_store
 from replay.readers.source import Options, Source, refuse
 
 
@@ -16,7 +17,7 @@ def read(location: str, options: Options) -> Source:
     """Opens a dataset; raises `DataError` where there is none. Splits, tags and provenance are kept."""
     refuse(options, "dataset folder", "rename", "success_timing")
     path = Path(location).expanduser()
-    if not (path / "dataset.json").is_file():
+    if not (path / "dataset.json").is_file() and not is_store(path):
         hint = ""
         if any((path / part).is_file() for part in ("metadata.json", "data/metadata.json")):
             hint = f" It looks like a Minari dataset: write minari:{location}."
@@ -28,7 +29,7 @@ def read(location: str, options: Options) -> Source:
     provenance = {
         "format": "quiver dataset",
         "ingested_from": dict(dataset.provenance),
-        "parent": {"name": path.name, "sha256": fingerprint(path)},
+        "parent": {"name": path.name, "sha256": dataset.fingerprint},
     }
     for name in ("env_spec", "observation_key", "collected_by", "licence"):
         if name in dataset.provenance:
@@ -39,7 +40,7 @@ def read(location: str, options: Options) -> Source:
         spaces=dataset.spaces,
         episodes=_episodes(dataset),
         provenance=provenance,
-        files=[path / "dataset.json"],
+        files=[path / name for name in ("dataset.json", STORE, JOURNAL) if (path / name).is_file()],
         expected_rows=dataset.num_transitions + dataset.num_episodes,
         expected_transitions=dataset.num_transitions,
         extras=dict(dataset.extras),

@@ -1,0 +1,251 @@
+"""What an online store holds, as its journal tells it: episodes, segments and statistics at any snapshot.
+
+Episodes and segments are numbered in the order they were inserted, for ever. Eviction takes an episode out of
+sampling; its number, its rows and its files stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+
+from replay import statistics
+from replay.errors import DataError
+from replay.growing import Growing
+from replay.journal import JOURNAL, STORE, JournalReader
+from replay.manifest import EPISODE_COLUMNS, MALFORMED, Episodes, Manifest, Shards, from_description, read_json
+from replay.schema import Column
+from replay.shard import ShardFile
+from replay.statistics import Moments
+
+FORMAT = "quiver-online-store"
+VERSION = 1
+SEGMENTS = "segments"
+
+_LIVES = np.iinfo(np.int64).max
+_VALUES = ("count", "mean", "std", "min", "max")
+_BLOCK = 256
+"""Segments whose statistics are kept together, too, so that not all are added up each time."""
+_SIZES = ("episodes", "shards", "moments", "rows")
+
+
+def is_store(folder: Path) -> bool:
+    return (folder / STORE).is_file()
+
+
+def segment_name(number: int, group: str) -> str:
+    return f"{number:06d}.{quote(group, safe='')}.arrow"
+
+
+class Ledger:
+    """A store, read from its folder and followed as it grows. What it says of a snapshot never changes.
+
+    Raises `DataError` for a folder that is no store.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        path = folder / STORE
+        record = read_json(path, FORMAT, VERSION, what="an online store", maker="OnlineStore.create")
+        self.manifest = from_description(record, str(path))
+        """Without numbers."""
+        self.journal = JournalReader(folder / JOURNAL)
+        self.ids: list[str] = []
+        """Of every episode ever inserted, by number."""
+        self.numbers: dict[str, int] = {}
+        """The reverse."""
+        self.remarks: list[dict[str, Any]] = []
+        """What the caller had to say of each."""
+        self._shards: Shards = []
+        self._groups = {column.group for column in self.manifest.columns}
+        self._tensors = [column for column in self.manifest.columns if column.kind == "tensor"]
+        self._episodes = Growing(
+            {name: (_dtype(name), ()) for name in EPISODE_COLUMNS} | {"end": ("int64", ()), "gone": ("int64", ())}
+        )
+        values: dict[str, tuple[str, tuple[int, ...]]] = {f"{c.name}.count": ("int64", ()) for c in self._tensors}
+        values |= {f"{c.name}.{value}": ("float64", c.shape) for c in self._tensors for value in _VALUES[1:]}
+        # A row for each segment; another in its place after an eviction that left some of the segment.
+        self._moments = Growing({"gone": ("int64", ()), **values})
+        # Of each block of such rows together.
+        self._blocks = Growing(values)
+        self._moments_of: list[int] = []
+        """The row of each segment; -1 where all of it was evicted."""
+        self._sizes = Growing(dict.fromkeys(_SIZES, ("int64", ())))
+        """Of the tables, by snapshot."""
+        self._sizes.extend({name: [0] for name in _SIZES})
+        self._halfway = False
+        """Whether a record may have been taken in by half: an error or an interruption."""
+
+    @property
+    def snapshot(self) -> int:
+        """The newest one taken in."""
+        return len(self._sizes) - 1
+
+    @property
+    def segments(self) -> int:
+        """Ever inserted; the number of the next one."""
+        return len(self._shards)
+
+    @property
+    def transitions(self) -> int:
+        """Ever inserted."""
+        return int(self._episodes["end"][-1]) if len(self._episodes) else 0
+
+    def refresh(self) -> int:
+        """Take in what is new; returns the newest snapshot. Raises `DataError` for a damaged journal."""
+        for record, position in self.journal.news():
+            if self._halfway:
+                raise DataError(f"{self.folder}: reading it was broken off before; open it again.")
+            self._halfway = True
+            try:
+                self._take_in(record)
+            except MALFORMED as error:
+                raise DataError(
+                    f"{self.journal.path}, line {position.snapshot}: not a record of this store ({error!r}); "
+                    "restore the file from a copy."
+                ) from error
+            self.journal.position = position
+            self._halfway = False
+        return self.snapshot
+
+    def live(self, snapshot: int) -> np.ndarray:
+        """int64 (N,): the numbers of the episodes that were inserted and not evicted up to then, in order.
+
+        Raises `DataError` for a snapshot that is not there (yet).
+        """
+        if not 0 <= snapshot <= self.snapshot:
+            raise DataError(
+                f"{self.folder}: found snapshot {snapshot}, expected 0 to {self.snapshot}, the newest one read; "
+                "refresh the reader first."
+            )
+        count = self._size("episodes", snapshot)
+        return np.flatnonzero(self._episodes["gone"][:count] > snapshot)
+
+    def episodes(self, numbers: np.ndarray) -> Episodes:
+        """The table of these episodes, copied: the columns of any dataset."""
+        return {name: self._episodes[name][numbers] for name in EPISODE_COLUMNS}
+
+    def ages(self, numbers: np.ndarray) -> np.ndarray:
+        """int64 (N,): transitions inserted after each of these episodes."""
+        return self.transitions - self._episodes["end"][numbers]
+
+    def files(self, segment: int) -> dict[str, ShardFile]:
+        """By column group."""
+        return self._shards[segment]
+
+    def at(self, snapshot: int) -> tuple[Manifest, Shards, Episodes]:
+        """The live episodes as a dataset. Raises `DataError` as `live` does."""
+        episodes, shards = self.episodes(self.live(snapshot)), self._shards[: self._size("shards", snapshot)]
+        counts = {
+            "transitions": int(episodes["length"].sum()),
+            "episodes": len(episodes["length"]),
+            "rows": self._size("rows", snapshot),
+            "shards": len(shards),
+        }
+        manifest = replace(self.manifest, statistics=self._statistics(snapshot, episodes["return"]), counts=counts)
+        return manifest, shards, episodes
+
+    def _statistics(self, snapshot: int, returns: np.ndarray) -> dict[str, dict[str, Any]]:
+        """Of the live episodes, by column; and of their returns."""
+        live = self._moments["gone"][: self._size("moments", snapshot)] > snapshot
+        blocks = live[: len(live) // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
+        whole = blocks.all(axis=1)
+        blocks[whole] = False
+        together, alone = np.flatnonzero(whole), np.flatnonzero(live)
+        found = {
+            c.name: statistics.pool(
+                {
+                    value: np.concatenate([self._blocks[key][together], self._moments[key][alone]])
+                    for value, key in _keys(c)
+                }
+            )
+            for c in self._tensors
+        }
+        collected = Moments(())
+        collected.add(returns)
+        return {**found, "return": collected.entry()}
+
+    def _size(self, table: str, snapshot: int) -> int:
+        return int(self._sizes[table][snapshot])
+
+    def _take_in(self, record: Mapping[str, Any]) -> None:
+        rows = self._size("rows", -1)
+        match record:
+            case {"insert": insert}:
+                rows += self._insert(insert)
+            case {"evict": evict}:
+                self._evict(evict)
+            case _:
+                raise ValueError(f"found {', '.join(record)}, expected insert or evict")
+        sizes = (len(self._episodes), len(self._shards), len(self._moments), rows)
+        self._sizes.extend({name: [size] for name, size in zip(_SIZES, sizes, strict=True)})
+
+    def _insert(self, insert: Mapping[str, Any]) -> int:
+        """Returns the rows of the segment."""
+        number, folder = len(self._shards), self.folder / SEGMENTS
+        files = {
+            group: ShardFile(folder / file["file"], int(file["rows"]), int(file["bytes"]), str(file["sha256"]))
+            for group, file in insert["files"].items()
+        }
+        rows = {file.rows for file in files.values()}
+        episodes = insert["episodes"]
+        ids = [str(episode["id"]) for episode in episodes]
+        if insert["segment"] != number or files.keys() != self._groups or len(rows) != 1 or not episodes:
+            raise ValueError(f"segment {insert['segment']}, expected {number} with files for {sorted(self._groups)}")
+        if any(name in self.numbers for name in ids) or len(set(ids)) < len(ids):
+            raise ValueError("an id that was inserted before")
+        table = {name: [episode[name] for episode in episodes] for name in EPISODE_COLUMNS if name != "shard"}
+        ends = self.transitions + np.cumsum(table["length"])
+        self._measured(insert["statistics"])
+        self._moments_of.append(len(self._moments) - 1)
+        self._episodes.extend(
+            {**table, "shard": [number] * len(ids), "end": ends, "gone": [_LIVES] * len(ids)}  # type: ignore[dict-item]
+        )
+        self.numbers.update(zip(ids, range(len(self.ids), len(self.ids) + len(ids)), strict=True))
+        self.ids += ids
+        self.remarks += [dict(episode["extra"]) for episode in episodes]
+        self._shards.append(files)
+        return rows.pop()
+
+    def _evict(self, evict: Mapping[str, Any]) -> None:
+        snapshot = self.snapshot + 1
+        gone = self._episodes["gone"]
+        numbers = np.asarray(evict["episodes"], np.int64)
+        if len(numbers) == 0 or numbers.min() < 0 or numbers.max() >= len(gone) or (gone[numbers] != _LIVES).any():
+            raise ValueError(f"evicts episodes {evict['episodes']}, which are not there")
+        gone[numbers] = snapshot
+        for segment in np.unique(self._episodes["shard"][numbers]).tolist():
+            self._moments["gone"][self._moments_of[segment]] = snapshot
+            self._moments_of[segment] = -1
+        for segment, entries in evict["statistics"].items():
+            self._measured(entries)
+            self._moments_of[int(segment)] = len(self._moments) - 1
+
+    def _measured(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
+        values = {key: [entries[c.name][value]] for c in self._tensors for value, key in _keys(c)}
+        self._moments.extend({"gone": [_LIVES], **values})
+        if len(self._moments) % _BLOCK == 0:
+            block: dict[str, list[Any]] = {}
+            for c in self._tensors:
+                pooled = statistics.pool({value: self._moments[key][-_BLOCK:] for value, key in _keys(c)})
+                block |= {key: [pooled[value]] for value, key in _keys(c)}
+            self._blocks.extend(block)
+
+
+def _keys(column: Column) -> list[tuple[str, str]]:
+    """The values of an entry of statistics, and what the tables call them."""
+    return [(value, f"{column.name}.{value}") for value in _VALUES]
+
+
+def _dtype(name: str) -> str:
+    kind = EPISODE_COLUMNS[name]
+    return "object" if kind == pa.string() else np.dtype(kind.to_pandas_dtype()).name
+
+
+__all__ = ["FORMAT", "SEGMENTS", "VERSION", "Ledger", "is_store", "segment_name"]

@@ -1,0 +1,78 @@
+"""Batches of logged and fresh transitions: how many of each, and which."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from replay.batch import Kind
+from replay.draw import FRESH, draw
+from replay.errors import DataError
+from replay.view import Rows, View, concatenate_rows
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """The share of fresh transitions in a batch: fixed, moving along a line, or as many as there are.
+
+    With `share` alone it is fixed: half is the symmetric sampling of RLPD (arXiv 2302.02948). With `final_share` it
+    moves there over `steps` gradient steps, as in QT-Opt's joint fine-tuning (arXiv 1806.10293, section 4.4). Without
+    either, every transition is equally likely, logged or fresh: one growing buffer, as in AWAC and IQL.
+    """
+
+    share: float | None = None
+    final_share: float | None = None
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("share", "final_share"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise DataError(f"{name}: found {value}, expected a share in [0, 1].")
+        if self.final_share is not None and (self.share is None or self.steps < 1):
+            raise DataError("final_share: needs a share to begin with, and at least one step to get there.")
+
+    def share_at(self, step: int, fresh: int, logged: int) -> float:
+        """At a gradient step, where there are so many transitions of each kind; whatever is not there gives nothing."""
+        if fresh == 0 or logged == 0:
+            return float(fresh > 0)
+        if self.share is None:
+            return fresh / (fresh + logged)
+        if self.final_share is None:
+            return self.share
+        return self.share + (self.final_share - self.share) * min(step / self.steps, 1.0)
+
+
+def fresh_count(share: float, sequence: int, count: int) -> int:
+    """Fresh rows among `count` of batch number `sequence`: over many batches exactly the share, however small."""
+    return math.floor(share * count * (sequence + 1)) - math.floor(share * count * sequence)
+
+
+def draw_mixed(
+    logged: View | None,
+    fresh: View | None,
+    share: float,
+    *,
+    seed: int,
+    sequence: int,
+    count: int,
+    kind: Kind = "transitions",
+) -> Rows:
+    """`count` rows, logged ones first, each part as `draw` draws it and from a stream of its own.
+
+    Shards and indices of the fresh ones are numbered behind those of the logged view, as in `view.extended`.
+    Raises `DataError` where the share asks for rows of a view that is not there.
+    """
+    new = fresh_count(share, sequence, count)
+    parts: list[Rows] = []
+    if count > new:
+        if logged is None:
+            raise DataError(f"share: found {share}, but there are no logs to take the rest from; expected 1.")
+        parts.append(draw(logged, seed=seed, sequence=sequence, count=count - new, kind=kind))
+    if new:
+        if fresh is None:
+            raise DataError(f"share: found {share}, but there are no fresh transitions yet; expected 0.")
+        rows = draw(fresh, seed=seed, sequence=sequence, count=new, stream=FRESH, kind=kind)
+        shards, transitions = (0, 0) if logged is None else (len(logged.files), logged.transitions)
+        parts.append(Rows(rows.index + transitions, rows.shard + shards, rows.row, rows.remaining))
+    return concatenate_rows(parts)
