@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from learners.online import Online
 from replay.batch import Batch, Request
 
 Targets = Mapping[str, torch.Tensor]
@@ -34,6 +35,8 @@ class Algorithm(Protocol):
     """What every batch must hold."""
     has_targets: bool
     """Whether Bellman updaters have anything to compute (behaviour cloning has no targets)."""
+    online: ClassVar[Online]
+    """How it is fine-tuned on fresh data unless a run says otherwise: the share of it, who explores and how."""
 
     def targets(self, batch: Batch[Any]) -> Targets:
         """What a Bellman updater runs: no gradients, published weights, rows exactly as in `batch`."""

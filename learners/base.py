@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
@@ -19,12 +19,13 @@ from learners.algorithm import Metrics, Observation, Targets, Weights
 from learners.averages import Averages
 from learners.compilation import compiled
 from learners.config import CommonConfig
-from learners.dropout import Dropout
+from learners.dropout import dropouts_of
 from learners.encoders import Features, random_crop, rows_of
 from learners.errors import LearnerError
 from learners.factory import NetworkFactory
 from learners.inputs import Inputs
 from learners.normaliser import Normaliser, Statistics
+from learners.online import Online
 from learners.optimisation import Optimiser, Reduce, adam, flatten_, half_cosine, polyak_
 from learners.state import flat_weights, load_flat_weights, load_named_state, named_state, part
 from replay.batch import Batch, Request
@@ -51,6 +52,8 @@ class TorchAlgorithm(ABC):
     """Which observations `bootstrap` and `losses` read: only those are normalised and encoded; the other is None."""
     decayed: ClassVar[tuple[str, ...] | None] = None
     """Which groups' learning rates `cosine_steps` lets fall; None is all."""
+    online: ClassVar[Online] = Online()
+    """How it goes on with fresh data."""
 
     modules: dict[str, nn.Module]
     """Every network by name, targets too; the names are those of checkpoints."""
@@ -93,7 +96,7 @@ class TorchAlgorithm(ABC):
         with randomness.initialisation(seed):
             self.networks = NetworkFactory(self.normaliser, config, discrete=isinstance(spaces.action, Discrete))
             self.build()
-        self._dropouts = _dropouts([self.modules[name] for name in self.optimiser.groups])
+        self._dropouts = dropouts_of([self.modules[name] for name in self.optimiser.groups])
         self._losses = compiled(self._losses_of, self.device) if compile else self._losses_of
         self._bootstrap = compiled(self._bootstrap_of, self.device) if compile else self._bootstrap_of
 
@@ -389,10 +392,6 @@ class TorchAlgorithm(ABC):
 def frozen_copy(network: Network) -> Network:
     """A target network: it moves, but not by gradients."""
     return copy.deepcopy(network).requires_grad_(False)
-
-
-def _dropouts(modules: Iterable[nn.Module]) -> list[Dropout]:
-    return [layer for module in modules for layer in module.modules() if isinstance(layer, Dropout)]
 
 
 def _unserved(name: str, served: tuple[type, ...], found: Any) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from learners.cql import CQL, CQLConfig, conservative_gap
 from learners.inputs import Inputs
+from learners.online import Online
 from replay.batch import Request
 
 
@@ -60,6 +61,7 @@ class CalQL(CQL):
     Config = CalQLConfig
     config: CalQLConfig
     discrete = None
+    online = Online(share=0.5)  # The mixing ratio of the authors' runs.
 
     def gap(self, inputs: Inputs, q_data: Tensor, q_sampled: Tensor, log_density: Tensor) -> Tensor:
         q_sampled = calibrated(q_sampled, inputs.extras["return_to_go"], self.config.sampled_actions)

@@ -19,7 +19,7 @@ from learners.config import CommonConfig
 from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
 from learners.networks import PositiveScalar
-from learners.sac import soft_policy_loss, temperature_loss
+from learners.soft import soft_policy_loss, temperature_loss
 from replay.batch import Batch
 
 

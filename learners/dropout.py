@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -45,3 +45,8 @@ class Dropout(nn.Module):
         if x.shape[-2] == rows:
             return x * mask
         return (x.reshape(*x.shape[:-2], -1, rows, x.shape[-1]) * mask.unsqueeze(-3)).flatten(-3, -2)
+
+
+def dropouts_of(modules: Iterable[nn.Module]) -> list[Dropout]:
+    """The layers that drop units, in the order of the modules."""
+    return [layer for module in modules for layer in module.modules() if isinstance(layer, Dropout)]

@@ -1,4 +1,4 @@
-"""What soft actor-critics with an ensemble of critics share: SAC-N, EDAC, REDQ and MSG change a few lines of it.
+"""What soft actor-critics with several critics share: SAC, SAC-N, EDAC, REDQ, RLPD and MSG change a few lines of it.
 
 They differ in what the targets and the policy believe of the members' values, and in what else is asked of the
 critics beside a small error.
@@ -17,7 +17,7 @@ from learners.config import CommonConfig
 from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
 from learners.networks import PositiveScalar
-from learners.sac import soft_policy_loss, temperature_loss
+from learners.soft import soft_policy_loss, temperature_loss
 from replay.batch import Batch
 
 
@@ -26,11 +26,13 @@ class EnsembleConfig(CommonConfig):
     members: int = 10  # N: critics in the ensemble.
     target_entropy: float | None = None  # H̄ of the policy; minus the number of action elements where not given.
     polyak: float = 0.005  # Rate at which the target critics follow the critics.
+    policy_every: int = 1  # The policy and the temperature move at every so many steps.
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.members < 1:
-            raise LearnerError(f"members: found {self.members}, expected at least 1.")
+        for name in ("members", "policy_every"):
+            if getattr(self, name) < 1:
+                raise LearnerError(f"{name}: found {getattr(self, name)}, expected at least 1.")
 
 
 class EnsembleActorCritic(TorchAlgorithm):
@@ -47,7 +49,10 @@ class EnsembleActorCritic(TorchAlgorithm):
         self.critic = self.networks.continuous_critic(config.members)
         self.policy = self.networks.tanh_gaussian_policy(log_std_min=self.log_std_min)
         self.temperature = PositiveScalar(1.0)
-        self.train({"critic": self.critic, "policy": self.policy, "temperature": self.temperature})
+        self.train(
+            {"critic": self.critic, "policy": self.policy, "temperature": self.temperature},
+            every={"policy": config.policy_every, "temperature": config.policy_every},
+        )
         self.target_critic = self.follow("target_critic", "critic", config.polyak)
         self.target_entropy = -float(self.action_size) if config.target_entropy is None else config.target_entropy
 

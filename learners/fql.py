@@ -18,11 +18,11 @@ from learners.algorithm import Metrics, Targets
 from learners.base import TorchAlgorithm
 from learners.bc import squared_error
 from learners.config import CommonConfig
+from learners.deterministic import q_magnitude
 from learners.encoders import Encoder, Features, rows_of
 from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
 from learners.networks import MLP, as_encoder
-from learners.td3 import q_magnitude
 from replay.batch import Batch
 
 

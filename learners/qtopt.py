@@ -25,6 +25,7 @@ from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
 from learners.networks import as_encoder
 from learners.normaliser import Statistics
+from learners.online import Online
 from learners.optimisation import flatten_
 from learners.policies import one_hot_choice
 from replay.batch import Batch
@@ -127,6 +128,10 @@ class QTOpt(TorchAlgorithm):
     bound the returns (a success rewarded at every step until the end adds up), so labels are clamped to [0, 1],
     and the metric `clipped` is the fraction that had to be: if it is not about zero, use `loss="squared"`, whose Q is
     unbounded. Over discrete actions the maximum is exact, and nothing is sampled.
+
+    Online the share of fresh data rises from 1% to 50%, as in the authors' joint fine-tuning. A tenth of the actions is
+    random: that serves both kinds of actions, and finds out about maxima of Q far from the best one, which noise around
+    it does not. (This tenth is not the authors'.)
     """
 
     Config = QTOptConfig
@@ -134,6 +139,7 @@ class QTOpt(TorchAlgorithm):
     action_spaces = (Box, Discrete)
     target_modules = ("target_critic", "lagged_critic")
     policy_modules = ("target_critic",)
+    online = Online(share=0.01, final_share=0.5, stochastic=False, random_probability=0.1)
 
     def __init__(
         self, spaces: Spaces, config: QTOptConfig, *, statistics: Statistics | None = None, **options: Any

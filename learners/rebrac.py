@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from learners.algorithm import Metrics, Targets
+from learners.deterministic import DeterministicActorCritic, DeterministicConfig, q_magnitude
 from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
-from learners.td3 import TD3, TD3Config, q_magnitude
 from replay.batch import Request
 
 
 @dataclass(frozen=True)
-class ReBRACConfig(TD3Config):
+class ReBRACConfig(DeterministicConfig):
     """Defaults are the authors' for halfcheetah-medium, which is trained on batches of 1,024; they do not normalise
     observations, as is done here by default.
 
@@ -51,11 +51,12 @@ def squared_distance(policy_action: Tensor, action: Tensor) -> Tensor:
     return (policy_action - action).square().sum(-1)
 
 
-class ReBRAC(TD3):
-    """1 / mean |Q(s, π(s))| is taken from the step before; see `TD3`."""
+class ReBRAC(DeterministicActorCritic):
+    """1 / mean |Q(s, π(s))| is taken from the step before."""
 
     Config = ReBRACConfig
     config: ReBRACConfig
+    weighs_q = True
 
     # --- Targets ---
 
@@ -72,23 +73,13 @@ class ReBRAC(TD3):
 
     # --- Losses ---
 
-    def losses(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
-        """Of the policy and the critic. (The authors move the critic before the policy.)"""
+    def policy_loss(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
+        """Up the smaller critic, and towards the data."""
         observation, action, weight = inputs.observation, inputs.action, inputs.weight
-        # --- Policy: up the smaller critic, and towards the data ---
         policy_action = self.policy(observation)
         q_policy = self.critic(observation, policy_action, frozen=True).amin(0)
         distance = squared_distance(policy_action, action)
-        policy_loss = weighted_mean(self.config.policy_penalty * distance - self.q_scale() * q_policy, weight)
-        # --- Critic: both members regress on the same target ---
-        q = self.critic(observation, action)
-        error = q - inputs.labels["q"]
-        critic_loss = weighted_mean(error.square().sum(0), weight)
-        return policy_loss + critic_loss, {
-            "policy_loss": policy_loss,
-            "critic_loss": critic_loss,
+        return weighted_mean(self.config.policy_penalty * distance - self.q_scale() * q_policy, weight), {
             "distance": weighted_mean(distance, weight),
             "q_magnitude": q_magnitude(q_policy, weight),
-            "q_data": q.mean(),
-            "priority": error.abs().mean(0),
         }

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from learners.ensemble import EnsembleActorCritic, EnsembleConfig
 from learners.errors import LearnerError
+from learners.online import Online
 from replay.batch import Batch
 
 
@@ -29,15 +30,16 @@ class REDQConfig(EnsembleConfig):
 
 
 class REDQ(EnsembleActorCritic):
-    """The authors train online, with 20 updates for each step of the robot and a policy that moves at the last of them.
+    """The authors train online, with 20 updates for each step of the robot and a policy that moves at the last of them
+    (algorithm 1): so does `online`. Offline everything moves in every step by default.
 
-    How many updates there are for new data is for the loop to say, here it is one step, of everything, for each batch.
     On a fixed log only the minimum over the subset is careful about actions outside of it, which is little for a narrow
-    one. RLPD (arXiv 2302.02948) is this with layer_norm on batches that are half offline, half online.
+    one.
     """
 
     Config = REDQConfig
     config: REDQConfig
+    online = Online(updates_per_step=20.0, knobs={"cosine_steps": 0, "policy_every": 20})
 
     def next_value(self, q: Tensor, noise: dict[str, Tensor]) -> Tensor:
         """The smallest of M members, the same ones for every row (algorithm 1)."""

@@ -1,15 +1,25 @@
-"""What soft actor-critics share: SAC's losses of the policy and the temperature (Haarnoja et al. 2018, 1812.05905)."""
+"""Soft actor-critic, SAC (Haarnoja et al. 2018, arXiv 1812.05905), with two critics and a temperature that it learns.
+
+The policy is as random as its target entropy asks for and otherwise climbs the smaller critic. Nothing keeps it to the
+actions of the data: it is a method for fresh data, and the control of those that are meant for a fixed log.
+"""
 
 from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
+
+from learners.ensemble import EnsembleActorCritic, EnsembleConfig
 
 
-def soft_policy_loss(temperature: Tensor, log_prob: Tensor, q: Tensor) -> Tensor:
-    """α·log π(a∣s) − Q(s, a) at the policy's own actions, (B,) (equation 7); the temperature is not moved by it."""
-    return temperature.detach() * log_prob - q
+@dataclass(frozen=True)
+class SACConfig(EnsembleConfig):
+    """Defaults are the authors'."""
+
+    members: int = 2  # N: critics, of which targets and the policy trust the smaller.
 
 
-def temperature_loss(log_temperature: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:
-    """−log α·(log π(a∣s) + H̄), (B,): α rises where the entropy is below H̄ (equation 18, on log α as the authors do)."""
-    return -log_temperature * (log_prob.detach() + target_entropy)
+class SAC(EnsembleActorCritic):
+    """With more critics than two it is SAC-N, as which `EnsembleActorCritic` is written."""
+
+    Config = SACConfig
+    config: SACConfig

@@ -1,89 +1,27 @@
-"""What TD3's descendants share: its networks, target policy smoothing and delayed updates (Fujimoto, van Hoof and Meger
-2018, arXiv 1802.09477)."""
+"""Twin delayed deep deterministic policy gradients, TD3 (Fujimoto, van Hoof and Meger 2018, arXiv 1802.09477).
+
+The policy climbs the critic, and nothing keeps it to the actions of the data: it is a method for fresh data, and the
+control of those that are meant for a fixed log.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any
-
 from torch import Tensor
 
-from learners.base import TorchAlgorithm
-from learners.config import CommonConfig
-from learners.encoders import Features
-from learners.errors import LearnerError
+from learners.algorithm import Metrics
+from learners.deterministic import DeterministicActorCritic, DeterministicConfig
 from learners.inputs import Inputs, weighted_mean
-from replay.batch import Batch
 
 
-@dataclass(frozen=True)
-class TD3Config(CommonConfig):
-    """Actions are in [-1, 1] wherever a knob speaks of them."""
+class TD3(DeterministicActorCritic):
+    """Defaults are those of the authors' code."""
 
-    target_noise: float = 0.2  # Standard deviation of the noise on the target policy's actions,
-    target_noise_clip: float = 0.5  # which is no larger than this.
-    policy_delay: int = 2  # The policy and the target networks move at every so many steps.
-    exploration_noise: float = 0.1  # Standard deviation of the noise on sampled actions; scored ones have none.
-    polyak: float = 0.005  # Rate at which the target networks follow.
+    config: DeterministicConfig
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("target_noise", "target_noise_clip", "exploration_noise"):
-            if getattr(self, name) < 0.0:
-                raise LearnerError(f"{name}: found {getattr(self, name)}, expected 0 or more.")
-        if self.policy_delay < 1:
-            raise LearnerError(f"policy_delay: found {self.policy_delay}, expected at least 1.")
+    # --- Losses ---
 
-
-def smoothed(action: Tensor, noise: Tensor, std: float, clip: float) -> Tensor:
-    """An action near the target policy's, (B, A) in [-1, 1], so that a sharp peak of the critic cannot be exploited
-    (algorithm 1); `noise` (B, A) is standard normal."""
-    return (action + (std * noise).clamp(-clip, clip)).clamp(-1.0, 1.0)
-
-
-def q_magnitude(q: Tensor, weight: Tensor | None) -> Tensor:
-    """The mean of |Q| over a batch, (), in which rows count by their weight."""
-    mean = weighted_mean(q.detach().abs(), weight)
-    return mean if weight is None else mean / weight.mean()
-
-
-class TD3(TorchAlgorithm):
-    """Two critics, a deterministic policy, and a target of each. A descendant writes `bootstrap` and `losses`.
-
-    Q is brought to a magnitude of 1 before a policy weighs it against anything else, by `self.averages["q_magnitude"]`:
-    the mean of |Q| in the step before. The authors of these methods divide by the batch's own; that of the step before
-    is the same in every learner of a run. It is infinite before the first step, in which Q therefore does not count.
-    """
-
-    config: TD3Config
-    target_modules = ("target_policy", "target_critic")
-
-    def build(self) -> None:
-        config = self.config
-        self.critic = self.networks.continuous_critic(2)
-        self.policy = self.networks.deterministic_policy()
-        self.train(
-            {"critic": self.critic, "policy": self.policy},
-            every={"policy": config.policy_delay},
-            averages={"q_magnitude": math.inf},
-        )
-        self.target_critic = self.follow("target_critic", "critic", config.polyak, every=config.policy_delay)
-        self.target_policy = self.follow("target_policy", "policy", config.polyak, every=config.policy_delay)
-
-    def target_noise(self, batch: Batch[Any]) -> dict[str, Tensor]:
-        return {"target_policy": self.normal(batch, "targets")}
-
-    def next_action(self, inputs: Inputs) -> Tensor:
-        """What the target policy does next, smoothed, (B, A)."""
-        config = self.config
-        action = self.target_policy(inputs.next_observation)
-        return smoothed(action, inputs.noise["target_policy"], config.target_noise, config.target_noise_clip)
-
-    def q_scale(self) -> Tensor:
-        """1 / mean |Q|, ()."""
-        return 1.0 / self.averages["q_magnitude"].clamp(min=1e-6)
-
-    def policy_action(self, observation: Features, noise: Tensor | None) -> Tensor:
-        action = self.policy(observation)
-        return action if noise is None else (action + self.config.exploration_noise * noise).clamp(-1.0, 1.0)
+    def policy_loss(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
+        """−Q₁(s, π(s)): up the first critic."""
+        observation = inputs.observation
+        q_policy = self.critic(observation, self.policy(observation), frozen=True)[0]
+        return -weighted_mean(q_policy, inputs.weight), {}

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from learners.algorithm import Metrics, Targets
+from learners.algorithm import Metrics
 from learners.bc import squared_error
+from learners.deterministic import DeterministicActorCritic, DeterministicConfig, q_magnitude
 from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
-from learners.td3 import TD3, TD3Config, q_magnitude
 
 
 @dataclass(frozen=True)
-class TD3BCConfig(TD3Config):
+class TD3BCConfig(DeterministicConfig):
     """Defaults are the authors'."""
 
     alpha: float = 2.5  # α: how much the critic counts against cloning; 0 is cloning.
@@ -37,38 +37,22 @@ def cloning_policy_loss(q: Tensor, policy_action: Tensor, action: Tensor, scale:
     return squared_error(policy_action, action) - scale * q
 
 
-class TD3BC(TD3):
-    """λ = α / mean |Q(s, π(s))| is taken from the step before; see `TD3`."""
+class TD3BC(DeterministicActorCritic):
+    """λ = α / mean |Q(s, π(s))| is taken from the step before."""
 
     Config = TD3BCConfig
     config: TD3BCConfig
-
-    # --- Targets ---
-
-    def bootstrap(self, inputs: Inputs) -> Targets:
-        """`q`: r + γ·min_i Q̄_i(s', π̄(s') + ε), (B,)."""
-        next_value = self.target_critic(inputs.next_observation, self.next_action(inputs)).amin(0)
-        return {"q": inputs.reward + inputs.discount * next_value}
+    weighs_q = True
 
     # --- Losses ---
 
-    def losses(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
-        """Of the policy and the critic. (The authors move the critic before the policy.)"""
+    def policy_loss(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
+        """Up the first critic, as in TD3, and towards the data."""
         observation, action, weight = inputs.observation, inputs.action, inputs.weight
-        # --- Policy: up the first critic, as in TD3, and towards the data ---
         policy_action = self.policy(observation)
         q_policy = self.critic(observation, policy_action, frozen=True)[0]
         scale = self.config.alpha * self.q_scale()
-        policy_loss = weighted_mean(cloning_policy_loss(q_policy, policy_action, action, scale), weight)
-        # --- Critic: both members regress on the same target ---
-        q = self.critic(observation, action)
-        error = q - inputs.labels["q"]
-        critic_loss = weighted_mean(error.square().sum(0), weight)
-        return policy_loss + critic_loss, {
-            "policy_loss": policy_loss,
-            "critic_loss": critic_loss,
+        return weighted_mean(cloning_policy_loss(q_policy, policy_action, action, scale), weight), {
             "cloning_error": weighted_mean(squared_error(policy_action, action), weight),
             "q_magnitude": q_magnitude(q_policy, weight),
-            "q_data": q.mean(),
-            "priority": error.abs().mean(0),
         }

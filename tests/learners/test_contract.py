@@ -39,6 +39,7 @@ CASES = [(name, kind, {}) for name in learners.names() for kind in kinds(name)] 
     ("calql", "numbers", {"lagrange_threshold": 4.0, "max_target_backup": False}),
     ("msg", "numbers", {"conservative_weight": 0.0, "members": 4, "value_dropout": 0.1}),
     ("edac", "numbers", {"diversity": 0.0}),
+    ("rlpd", "numbers", {"members": 4, "policy_every": 2, "backup_entropy": False}),
     ("edac", "numbers", {"layer_norm": True, "n_step": 3}),
     ("iql", "numbers", {"layer_norm": True, "policy_std": 1.0, "normalise_reward": True}),
     ("iql", "numbers", {"dropout": 0.2, "value_dropout": 0.1, "gradient_clip": 0.5, "cosine_steps": 10}),

@@ -13,7 +13,7 @@ import learners
 from learners.cql import conservative_gap, lagrange_loss
 from learners.errors import LearnerError
 from learners.policies import TanhGaussianPolicy
-from learners.sac import soft_policy_loss, temperature_loss
+from learners.soft import soft_policy_loss, temperature_loss
 from replay.spaces import Box, Spaces
 from tests.learners.constants import constant_, linear_, make_inputs, zero_
 
