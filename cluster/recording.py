@@ -33,7 +33,7 @@ def spaces_of(env: gym.Env[Any, Any], where: str) -> Spaces:
 
 
 def episode_of(recorded: RecordedEpisode, *, source: str) -> Episode:
-    """A recorded episode as the writer takes it."""
+    """A recorded episode as the writer takes it. `source` says where it comes from: a seed, or who gathered it."""
     observation = recorded.observation
     return Episode(
         observation=dict(observation) if isinstance(observation, dict) else observation,
@@ -41,7 +41,7 @@ def episode_of(recorded: RecordedEpisode, *, source: str) -> Episode:
         reward=recorded.reward,
         terminated=recorded.terminated.astype(np.uint8),
         truncated=recorded.truncated.astype(np.uint8),
-        source=f"{source} seed {recorded.seed}",
+        source=source,
         success=recorded.success,
     )
 

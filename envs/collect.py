@@ -1,50 +1,25 @@
-"""Recording episodes, as plain arrays."""
+"""Recording episodes one after the other, each from a seed of its own."""
 
 from __future__ import annotations
 
-import math
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
+from envs.episode import RecordedEpisode, Recording
 from envs.errors import EnvError
-from envs.evaluate import MAX_STEPS, Progress, as_actions, endless, stack, told_success
+from envs.evaluate import MAX_STEPS, Progress, as_actions, endless, told_success
 from envs.make import make
 from envs.policies import Policy
 from envs.spec import EnvSpec
 
 _PACKAGES = ("numpy", "gymnasium", "gymnasium_robotics", "ogbench", "mujoco")
 _POLICY_STREAM = 1
-
-
-@dataclass(frozen=True)
-class RecordedEpisode:
-    """T transitions and T + 1 observations: `observation[t + 1]` is the one after `action[t]`."""
-
-    observation: Any
-    """(T + 1, ...) in the environment's type, or a dictionary of such arrays."""
-    action: np.ndarray
-    """(T, ...) as executed: noise added, clipped to the bounds, in the type of the action space."""
-    reward: np.ndarray
-    """(T,) float64"""
-    terminated: np.ndarray
-    """(T,) bool"""
-    truncated: np.ndarray
-    """(T,) bool"""
-    success: bool | None
-    """Whether any step's info told of success; None where it never said."""
-    seed: int
-    """The seed of the reset it began with."""
-
-    def __len__(self) -> int:
-        """T, the number of transitions."""
-        return len(self.reward)
 
 
 def collect(
@@ -109,29 +84,12 @@ def _episode(env: gym.Env[Any, Any], spec: EnvSpec, policy: Policy, seed: int, m
     actor = policy(env, np.random.default_rng([seed, _POLICY_STREAM]))
     options = dict(actor.reset_options) if actor.reset_options is not None else None
     observation, info = env.reset(seed=seed, options=options)
-    observations, actions = [observation], []
-    rewards: list[float] = []
-    success: bool | None = None
+    recording = Recording(observation, seed)
     terminated = truncated = False
     while not (terminated or truncated):
-        if len(rewards) == max_steps:
+        if len(recording) == max_steps:
             raise EnvError(endless(spec.id, seed, max_steps))
         action = as_actions(np.asarray(actor.act(observation, info))[None], env.action_space, 1, spec.id)[0]
         observation, reward, terminated, truncated, info = env.step(action)
-        if not math.isfinite(reward):
-            raise EnvError(f"environment {spec.id}, seed {seed}: reward {reward} at step {len(rewards) + 1}.")
-        observations.append(observation)
-        actions.append(action)
-        rewards.append(float(reward))
-        if (told := told_success(info)) is not None:
-            success = told or bool(success)
-    last = np.arange(1, len(rewards) + 1) == len(rewards)
-    return RecordedEpisode(
-        observation=stack(observations),
-        action=np.stack(actions),
-        reward=np.asarray(rewards, dtype=np.float64),
-        terminated=last & bool(terminated),
-        truncated=last & bool(truncated),
-        success=success,
-        seed=seed,
-    )
+        recording.add(action, observation, float(reward), told_success(info), f"environment {spec.id}, seed {seed}")
+    return recording.finish(terminated=bool(terminated), truncated=bool(truncated))

@@ -24,6 +24,9 @@ Progress = Callable[[int, int], None]
 
 MAX_STEPS = 100_000
 
+SUCCESS = ("success", "is_success")
+"""Names under which infos tell of success; the first one that is there counts."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -211,7 +214,7 @@ class _Outcome:
 
 def told_success(info: dict[str, Any]) -> bool | None:
     """What a step's `info` says of success; None where it says nothing."""
-    for name in ("success", "is_success"):
+    for name in SUCCESS:
         if name in info:
             return bool(info[name])
     return None

@@ -34,7 +34,8 @@ class Policy(ABC):
     @property
     @abstractmethod
     def description(self) -> dict[str, Any]:
-        """For provenance: `collected_by` (scripted, random or policy) and every setting, in JSON's types."""
+        """For provenance, in JSON's types: `collected_by` (scripted, random or policy), `stochastic` (whether it draws
+        its actions, before anything is added to them) and every setting."""
 
     @abstractmethod
     def __call__(self, env: Env, rng: np.random.Generator) -> Actor:
@@ -51,7 +52,7 @@ class RandomPolicy(Policy):
 
     @property
     def description(self) -> dict[str, Any]:
-        return {"collected_by": "random"}
+        return {"collected_by": "random", "stochastic": True}
 
     def __call__(self, env: Env, rng: np.random.Generator) -> Actor:
         draw = uniform(env.action_space, rng)
@@ -65,10 +66,12 @@ class ActPolicy(Policy):
     act: Act
     name: str
     """Where it comes from, for provenance: a run and its step."""
+    stochastic: bool = False
+    """Whether `act` draws its actions instead of taking the policy's mode, for provenance."""
 
     @property
     def description(self) -> dict[str, Any]:
-        return {"collected_by": "policy", "policy": self.name}
+        return {"collected_by": "policy", "policy": self.name, "stochastic": self.stochastic}
 
     def __call__(self, env: Env, rng: np.random.Generator) -> Actor:
         state: Any = None

@@ -42,6 +42,8 @@ class Collect:
     """At a step, of ten random actions in a row beginning."""
     checkpoint: Annotated[str, tyro.conf.arg(metavar="latest|best|step-N")] = "latest"
     """Of a run."""
+    stochastic: bool = False
+    """Draw a run's actions from its policy instead of taking its mode."""
     seed: int = 0
     """Episode i begins with seed + i."""
     validation_fraction: float = 0.05
@@ -87,7 +89,7 @@ def run(options: Collect) -> None:
         ) as writer,
     ):
         for episode in envs.collect(spec, policy, episodes=options.episodes, seed=options.seed, progress=show):
-            writer.add(episode_of(episode, source=options.env))
+            writer.add(episode_of(episode, source=f"{options.env} seed {episode.seed}"))
         dataset = writer.finish()
     success = dataset.episodes["success"]
     told = "" if (success < 0).any() else f", {100 * success.mean():.0f}% successful"
@@ -98,6 +100,11 @@ def make_policy(options: Collect, spec: EnvSpec) -> Policy:
     """The policy by name, perturbed as asked. Raises `RunError` for what is neither a name nor a run."""
     import envs
 
+    if options.stochastic and options.policy in ("random", "scripted"):
+        raise RunError(
+            f"--stochastic: found with --policy {options.policy}, expected with a run's folder: it draws from a trained"
+            " policy's distribution. --noise and --random-probability vary any policy's actions."
+        )
     if options.policy == "scripted":
         return envs.scripted(spec, noise=options.noise, random_probability=options.random_probability)
     inner: Policy
@@ -110,7 +117,7 @@ def make_policy(options: Collect, spec: EnvSpec) -> Policy:
 
         algorithm, _ = load_policy(Path(options.policy), options.checkpoint)
         name = f"{Path(options.policy).resolve().name} ({options.checkpoint})"
-        inner = envs.ActPolicy(acting(algorithm, seed=options.seed), name)
-    if options.noise or options.random_probability:
-        return envs.Perturbed(inner, options.noise or 0.0, options.random_probability)
-    return inner
+        act = acting(algorithm, seed=options.seed, deterministic=not options.stochastic)
+        inner = envs.ActPolicy(act, name, options.stochastic)
+    # Also where nothing is added: the dataset shall say so.
+    return envs.Perturbed(inner, options.noise or 0.0, options.random_probability)

@@ -41,13 +41,18 @@ class ManipSpacePolicy(Policy):
     @classmethod
     def perturbed(cls, noise: float | None, random_probability: float) -> Policy:
         # Its noise shakes the plan, not the actions: the arm must still come back to grasp.
-        policy = cls() if noise is None else cls(plan_noise=noise)
-        return Perturbed(policy, 0.0, random_probability) if random_probability else policy
+        return Perturbed(cls() if noise is None else cls(plan_noise=noise), 0.0, random_probability)
 
     @property
     def description(self) -> dict[str, Any]:
-        settings = {"noise": self.plan_noise} if self.oracle == "plan" else {}
-        return {"collected_by": "scripted", "policy": f"ogbench {self.oracle} oracle", **settings}
+        # Not `noise`, which is of the actions: the plan's comes besides.
+        settings = {"plan_noise": self.plan_noise} if self.oracle == "plan" else {}
+        return {
+            "collected_by": "scripted",
+            "policy": f"ogbench {self.oracle} oracle",
+            "stochastic": True,
+            **settings,
+        }
 
     def prepare(self, spec: EnvSpec) -> EnvSpec:
         if "singletask" in spec.id.split("-"):

@@ -33,7 +33,7 @@ class OGBenchMazePolicy(Policy):
 
     @property
     def description(self) -> dict[str, Any]:
-        return {"collected_by": "scripted", "policy": "waypoints"}
+        return {"collected_by": "scripted", "policy": "waypoints", "stochastic": False}
 
     def prepare(self, spec: EnvSpec) -> EnvSpec:
         if "singletask" in spec.id.split("-"):

@@ -36,7 +36,7 @@ class PointMazePolicy(Policy):
 
     @property
     def description(self) -> dict[str, Any]:
-        return {"collected_by": "scripted", "policy": "waypoints"}
+        return {"collected_by": "scripted", "policy": "waypoints", "stochastic": False}
 
     def prepare(self, spec: EnvSpec) -> EnvSpec:
         # Left alone, a continuing task keeps its goal and the point would wait there until the limit.

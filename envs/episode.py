@@ -1,0 +1,76 @@
+"""Episodes as plain arrays, and how they grow step by step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envs.errors import EnvError
+from envs.evaluate import stack
+
+
+@dataclass(frozen=True)
+class RecordedEpisode:
+    """T transitions and T + 1 observations: `observation[t + 1]` is the one after `action[t]`."""
+
+    observation: Any
+    """(T + 1, ...) in the environment's type, or a dictionary of such arrays."""
+    action: np.ndarray
+    """(T, ...) as executed: noise added, clipped to the bounds, in the type of the action space."""
+    reward: np.ndarray
+    """(T,) float64"""
+    terminated: np.ndarray
+    """(T,) bool"""
+    truncated: np.ndarray
+    """(T,) bool"""
+    success: bool | None
+    """Whether any step's info told of success; None where it never said."""
+    seed: int | None
+    """The seed of the reset it began with; None where that went on with the generator of the episode before."""
+
+    def __len__(self) -> int:
+        """T, the number of transitions."""
+        return len(self.reward)
+
+
+class Recording:
+    """An episode under way, from its first observation."""
+
+    def __init__(self, observation: Any, seed: int | None = None) -> None:
+        self._seed = seed
+        self._observations, self._actions = [observation], list[Any]()
+        self._rewards: list[float] = []
+        self._success: bool | None = None
+
+    def __len__(self) -> int:
+        """Steps so far."""
+        return len(self._rewards)
+
+    def add(self, action: Any, observation: Any, reward: float, success: bool | None, where: str) -> None:
+        """A step: what was done, and what came of it. Raises `EnvError`, naming `where`, for a reward not finite."""
+        if not math.isfinite(reward):
+            raise EnvError(
+                f"{where}: reward {reward} at step {len(self) + 1}, expected a finite number. Look at the environment, "
+                "and at the action it was given."
+            )
+        self._actions.append(action)
+        self._observations.append(observation)
+        self._rewards.append(float(reward))
+        if success is not None:
+            self._success = success or bool(self._success)
+
+    def finish(self, *, terminated: bool, truncated: bool) -> RecordedEpisode:
+        """The episode, ended at its last step."""
+        last = np.arange(1, len(self) + 1) == len(self)
+        return RecordedEpisode(
+            observation=stack(self._observations),
+            action=np.stack(self._actions),
+            reward=np.asarray(self._rewards, dtype=np.float64),
+            terminated=last & terminated,
+            truncated=last & truncated,
+            success=self._success,
+            seed=self._seed,
+        )

@@ -1,0 +1,197 @@
+"""Stepping vectorised environments, and cutting what happens into whole episodes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
+
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from envs.episode import RecordedEpisode, Recording
+from envs.errors import EnvError
+from envs.evaluate import MAX_STEPS, Act, as_actions
+from envs.make import make
+from envs.spec import EnvSpec
+from envs.stepper import Stepper, VectorEnv
+
+
+class Rollout:
+    """Steps B environments side by side, for as long as it is asked, and hands over each episode when it has ended.
+
+    They are `num_envs` of `spec` in this process, or those of `vector()`, however many it has; `spec` then only names
+    them in messages. Every autoreset mode of gymnasium works: an environment's episodes are the same in each, as long
+    as actions depend on nothing but observations. Success is what an episode's infos tell at any of its steps.
+
+    Environment i is first reset with `seed + i`; its later resets go on with its own generator. An episode that has
+    lasted `max_steps` is cut there, truncated, without a reset, and the next one goes on from its last observation:
+    a robot's stream need not end.
+
+    What a step or a reset raises goes to the caller as it is. The episodes under way are given up, the environments
+    are closed, and the next `run` makes new ones, with seeds not used before. Episodes that had ended by then are
+    handed over by the next `run` or `cut`.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        *,
+        num_envs: int = 1,
+        seed: int,
+        max_steps: int = MAX_STEPS,
+        vector: Callable[[], VectorEnv] | None = None,
+    ) -> None:
+        """Makes the environments at once: what cannot be made or stepped is refused here, with `EnvError`."""
+        for name, value in (("num_envs", num_envs), ("max_steps", max_steps)):
+            if value < 1:
+                raise EnvError(f"{name}: found {value}, expected at least 1.")
+        self.spec = spec
+        self.steps_taken = 0
+        """Transitions of all environments together, those of episodes that were given up included."""
+        self._max_steps = max_steps
+        self._make = vector if vector is not None else lambda: _side_by_side(spec, num_envs)
+        self._next_seed = seed
+        self._first_seed: int | None = None
+        self._reset_all = True
+        self._ended: list[RecordedEpisode] = []
+        self._recordings: list[Recording | None] = []
+        """One for each environment; None where the next step is its reset, or follows it."""
+        self._seeds: list[int | None] = []
+        """Of resets whose episode has no recording yet."""
+        self._vector: VectorEnv | None = None
+        self._stepper: Stepper | None = None
+        self._open()
+
+    # --- What it is asked for ---
+
+    def run(self, act: Act, steps: int) -> list[RecordedEpisode]:
+        """Every environment takes `steps` steps; the episodes that ended, in the order in which they did.
+
+        A vector environment in the mode NEXT_STEP spends one of them on each reset. Actions are clipped to their Box.
+        Raises `EnvError` for actions of the wrong shape and a policy that keeps a state, without a step; for a
+        reward that is not finite, and a vector environment that does not keep to its mode, as a step that failed.
+        """
+        if steps < 1:
+            raise EnvError(f"steps: found {steps}, expected at least 1.")
+        stepper = self._stepper if self._stepper is not None else self._open()
+        for _ in range(steps):
+            self._begin(stepper)
+            # Side by side, episodes end at different times: no one state begins them all.
+            actions, state = act(stepper.latest, None)
+            if state is not None:
+                raise EnvError(
+                    f"environment {self.spec.id}: the policy keeps a state ({type(state).__name__}) between steps, "
+                    "expected None: episodes side by side begin at different times. Put what it has to remember into "
+                    "the observation."
+                )
+            self._step(stepper, as_actions(actions, self.action_space, self.num_envs, self.spec.id))
+        return self._hand_over()
+
+    def cut(self) -> list[RecordedEpisode]:
+        """Ends every episode under way that has a step, as truncated. The next `run` resets all environments."""
+        for recording in self._recordings:
+            if recording is not None and len(recording):
+                self._ended.append(recording.finish(terminated=False, truncated=True))
+        self._forget()
+        return self._hand_over()
+
+    @property
+    def steps_under_way(self) -> int:
+        """Transitions in episodes that have not ended."""
+        return sum(len(recording) for recording in self._recordings if recording is not None)
+
+    def close(self) -> None:
+        """Gives up the episodes under way. A later `run` makes new environments."""
+        vector = self._leave()
+        if vector is not None:
+            vector.close()
+
+    def __enter__(self) -> Rollout:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- Steps ---
+
+    def _begin(self, stepper: Stepper) -> None:
+        with self._giving_up():
+            if self._reset_all:
+                stepper.reset(self._first_seed)
+                self._seeds = [None if self._first_seed is None else self._first_seed + i for i in range(self.num_envs)]
+                self._first_seed, self._reset_all = None, False
+            stepper.begin()
+            for i, recording in enumerate(self._recordings):
+                if recording is None and stepper.under_way(i):
+                    self._recordings[i] = Recording(stepper.row(i), self._seeds[i])
+                    self._seeds[i] = None
+
+    def _step(self, stepper: Stepper, actions: Any) -> None:
+        with self._giving_up():
+            for i, outcome in enumerate(stepper.step(actions)):
+                recording = self._recordings[i]
+                if outcome is None or recording is None:
+                    continue
+                self.steps_taken += 1
+                where = f"environment {self.spec.id}, number {i} of {self.num_envs}"
+                recording.add(actions[i].copy(), outcome.observation, outcome.reward, outcome.success, where)
+                done = outcome.terminated or outcome.truncated
+                if done or len(recording) == self._max_steps:
+                    episode = recording.finish(
+                        terminated=outcome.terminated, truncated=outcome.truncated or not outcome.terminated
+                    )
+                    self._ended.append(episode)
+                    self._recordings[i] = None
+
+    def _hand_over(self) -> list[RecordedEpisode]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    # --- Environments that come and go ---
+
+    def _open(self) -> Stepper:
+        vector = self._make()
+        try:
+            stepper = Stepper(vector, f"environment {self.spec.id}")
+        except EnvError:
+            vector.close()
+            raise
+        self.num_envs = vector.num_envs
+        self.action_space: spaces.Space[Any] = vector.single_action_space
+        self._vector, self._stepper = vector, stepper
+        self._first_seed = self._next_seed
+        self._next_seed += self.num_envs
+        self._forget()
+        return stepper
+
+    def _forget(self) -> None:
+        self._recordings = [None] * self.num_envs
+        self._seeds = [None] * self.num_envs
+        self._reset_all = True
+
+    def _leave(self) -> VectorEnv | None:
+        vector, self._vector, self._stepper = self._vector, None, None
+        self._forget()
+        return vector
+
+    @contextlib.contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        """Whatever is raised inside, an interruption too, leaves environments in a state that nobody knows."""
+        try:
+            yield
+        except BaseException:
+            vector = self._leave()
+            # What is broken may not close either; the first error is the one to tell.
+            with contextlib.suppress(Exception):
+                if vector is not None:
+                    vector.close()
+            raise
+
+
+def _side_by_side(spec: EnvSpec, num_envs: int) -> VectorEnv:
+    # Resets of our own: no step goes by without a transition, and what ended an episode is copied before its reset.
+    return SyncVectorEnv([lambda: make(spec)] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
