@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
-from pathlib import Path
 from typing import Any
 
 import envs
@@ -17,17 +15,16 @@ from cluster.errors import RunError
 from cluster.options import Recipe, recipe_from_json
 from cluster.run_folder import RunFolder
 from envs import EnvSpec
-from replay.spaces import observation_columns
-from replay.view import View
+from replay.spaces import Spaces, observation_columns
 
 logger = logging.getLogger(__name__)
 
 
-def check_environment(spec: EnvSpec, view: View) -> None:
+def check_environment(spec: EnvSpec, spaces: Spaces) -> None:
     """Raises `EnvError` for an environment that cannot be made, `RunError` for one with other spaces."""
     environment = envs.make(spec)
     try:
-        ours = {name: tuple(leaf.shape) for name, leaf in observation_columns(view.spaces.observation).items()}
+        ours = {name: tuple(leaf.shape) for name, leaf in observation_columns(spaces.observation).items()}
         space = environment.observation_space
         parts = getattr(space, "spaces", None)
         theirs = (
@@ -40,10 +37,10 @@ def check_environment(spec: EnvSpec, view: View) -> None:
                 f"--env {spec.id}: observes {theirs}, the data holds {ours}. "
                 "Where the data kept one key of a dictionary, name it with --observation-key."
             )
-        if tuple(environment.action_space.shape or ()) != tuple(view.spaces.action.shape):
+        if tuple(environment.action_space.shape or ()) != tuple(spaces.action.shape):
             raise RunError(
                 f"--env {spec.id}: takes actions of shape {environment.action_space.shape}, "
-                f"the data holds {view.spaces.action.shape}."
+                f"the data holds {spaces.action.shape}."
             )
     finally:
         environment.close()
@@ -52,6 +49,9 @@ def check_environment(spec: EnvSpec, view: View) -> None:
 def check_resume(folder: RunFolder, recipe: Recipe, config: dict[str, Any]) -> None:
     """A run goes on as it began: only its length may grow, and its topology and cadence change."""
     before = folder.read_config()
+    if ("online" in before) != ("online" in config):
+        command = "finetune" if "online" in before else "train"
+        raise RunError(f"{folder.path}: go on with this run by `quiver {command} --run {folder.path} --resume`.")
     old = recipe_from_json(before["recipe"], str(folder.path / "config.json"))
     for entry in dataclasses.fields(Recipe):
         ours, theirs = getattr(recipe, entry.name), getattr(old, entry.name)
@@ -65,6 +65,22 @@ def check_resume(folder: RunFolder, recipe: Recipe, config: dict[str, Any]) -> N
     for then, now in zip(before["datasets"], config["datasets"], strict=True):
         if then["digest"] != now["digest"]:
             raise RunError(f"{now['path']}: the dataset changed since the run began; restore it, or start another run.")
+
+
+def check_online_resume(folder: RunFolder, recipe: Recipe, config: dict[str, Any]) -> None:
+    """Likewise for fine-tuning: only its environment steps may grow."""
+    check_resume(folder, recipe, config)
+    where = folder.path / "config.json"
+    before = folder.read_config()
+    for name, theirs in before["online"].items():
+        ours = config["online"].get(name)
+        if name == "env_steps" and ours >= theirs and before["online"]["final_share"] is None:
+            continue  # a share that moves would have moved more slowly
+        if ours != theirs:
+            raise RunError(
+                f"{where}: the run began with {name} = {theirs!r}, now it is {ours!r}. A resumed run keeps its recipe: "
+                "use the same options, or start another run."
+            )
 
 
 def check_fingerprints(backend: Backend, crew: Crew, *, allow_mixed: bool) -> None:
@@ -85,10 +101,9 @@ def check_fingerprints(backend: Backend, crew: Crew, *, allow_mixed: bool) -> No
 
 
 def describe_dataset(dataset: replay.Dataset) -> dict[str, Any]:
-    digest = hashlib.sha256((Path(dataset.path) / "dataset.json").read_bytes()).hexdigest()
     return {
         "path": str(dataset.path),
-        "digest": digest,
+        "digest": dataset.fingerprint,
         "transitions": int(dataset.num_transitions),
         "episodes": int(dataset.num_episodes),
         "provenance": dataset.provenance,

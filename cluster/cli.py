@@ -36,6 +36,11 @@ COMMANDS = {
         "train a policy on datasets, in one process or on a Ray cluster",
         "--dataset DATASET --algo NAME --run RUN --steps N",
     ),
+    "finetune": Command(
+        "cluster.commands.finetune",
+        "go on with an offline policy in an environment, on logs and fresh data",
+        "--from RUN --env ENV --run RUN2 --env-steps N",
+    ),
     "evaluate": Command(
         "cluster.commands.evaluate", "score a trained policy in an environment", "RUN --env ENV --episodes N"
     ),

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from replay.online import Eviction
 
 from cluster import routing
 from cluster.backend import Actor, Backend, Reference
 from cluster.bellman_updater import BellmanUpdater
 from cluster.build import AlgorithmSpec
+from cluster.env_runner import EnvRunner, RunnerSpec
 from cluster.evaluator import EvaluationSpec, Evaluator
 from cluster.learner_group import LearnerGroup
+from cluster.online_writer import OnlineWriter
 from cluster.options import Recipe, Topology
 from cluster.replay_shard import ReplayShard
 from cluster.wire import pack_rows
@@ -23,8 +24,17 @@ from replay.batch import Request
 from replay.view import Rows, View
 
 
+@dataclass(frozen=True)
+class OnlineSpec:
+    """What fine-tuning needs besides: its store, and what the runners do."""
+
+    folder: str
+    eviction: Eviction | None
+    runner: RunnerSpec
+
+
 class Crew:
-    """Shard actors, updaters, learners and an evaluator over one backend."""
+    """Shard actors, updaters, learners and an evaluator over one backend; with `online`, runners and a writer, too."""
 
     def __init__(
         self,
@@ -35,13 +45,16 @@ class Crew:
         view: View,
         request: Request,
         evaluation: EvaluationSpec | None,
+        online: OnlineSpec | None = None,
     ) -> None:
         self.backend = backend
         self._spec, self._recipe, self._topology, self._view = spec, recipe, topology, view
         self.request = request
         names = [f"replay_shard-{number}" for number in range(shard_actor_count(view, topology))]
         self._stations = routing.stations([backend.node_of(name) for name in names])
-        holdings = routing.assign(transitions_by_shard(view), [len(actors) for actors in self._stations])
+        holdings: list[list[int]] = [[] for _ in self._stations]
+        if view.files:
+            holdings = routing.assign(transitions_by_shard(view), [len(actors) for actors in self._stations])
         self._owner = np.zeros(len(view.files), np.int64)
         for station, held in enumerate(holdings):
             self._owner[held] = station
@@ -56,6 +69,7 @@ class Crew:
                 held_by[number],
                 request,
                 topology.stage,
+                None if online is None else online.folder,
                 restartable=True,
             )
             for number, name in enumerate(names)
@@ -80,6 +94,23 @@ class Crew:
                 "evaluator", Evaluator, topology.evaluators, spec, evaluation, recipe.threads, restartable=True
             )
         )
+        self.runners: list[Actor] = []
+        self.writer: Actor | None = None
+        if online is not None:
+            self.writer = backend.start(
+                "online_writer",
+                OnlineWriter,
+                topology.online_writers,
+                online.folder,
+                online.eviction,
+                restartable=True,
+            )
+            self.runners = [
+                backend.start(
+                    f"env_runner-{number}", EnvRunner, topology.env_runners, number, online.runner, restartable=True
+                )
+                for number in range(topology.env_runners.count)
+            ]
         self.learners = self._start_learners()
 
     def restart_learners(self) -> None:
@@ -91,11 +122,21 @@ class Crew:
         view = self._view if self._recipe.priority_exponent > 0 else None
         return LearnerGroup(self.backend, self._spec, self._recipe, self._topology.learners, view)
 
-    def gather(self, rows: Rows) -> tuple[NDArray[np.int64] | None, list[Reference]]:
-        """References to the rows' parts, one for each node that holds some, and the order they go together in."""
+    def gather(self, rows: Rows, snapshot: int | None = None) -> tuple[NDArray[np.int64] | None, list[Reference]]:
+        """References to the rows' parts, one for each node that holds some, and the order they go together in.
+
+        `snapshot` is how much of the online store the rows lie in; its segments go round the nodes, as it grows.
+        """
+        known = len(self._owner)
+        furthest = int(rows.shard.max(initial=0))
+        if snapshot is not None and furthest >= known:
+            later = np.arange(known, 2 * furthest + 1) - len(self._view.files)
+            self._owner = np.concatenate([self._owner, later % len(self._stations)])
         route = routing.route(rows, self._owner)
         parts = [
-            self.backend.call(self.shards[next(self._turns[station])], "gather", pack_rows(part, self.request))
+            self.backend.call(
+                self.shards[next(self._turns[station])], "gather", pack_rows(part, self.request), snapshot
+            )
             for station, part in route.parts
         ]
         return route.order, parts
@@ -114,22 +155,8 @@ def transitions_by_shard(view: View) -> NDArray[np.int64]:
 
 def shard_actor_count(view: View, topology: Topology) -> int:
     """No more than there are shards."""
-    return min(topology.replay_shards.count, len(view.files))
+    return min(topology.replay_shards.count, max(len(view.files), 1))
 
 
 def updater_count(recipe: Recipe, topology: Topology) -> int:
     return 0 if recipe.fused else max(1, topology.bellman_updaters.count)
-
-
-def concatenate_rows(parts: Sequence[Rows]) -> Rows:
-    """Several draws, one after the other, as one request."""
-    if len(parts) == 1:
-        return parts[0]
-    weights: list[Any] = [part.weight for part in parts]
-    return Rows(
-        np.concatenate([part.index for part in parts]),
-        np.concatenate([part.shard for part in parts]),
-        np.concatenate([part.row for part in parts]),
-        np.concatenate([part.remaining for part in parts]),
-        None if weights[0] is None else np.concatenate(weights),
-    )

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from cluster.backend import Reference
 from cluster.checkpoint import Checkpoint
-from cluster.crew import Crew, concatenate_rows
+from cluster.crew import Crew
 from cluster.options import Cadence, Recipe
 from cluster.schedule import Schedule
-from replay.draw import draw
-from replay.view import Rows, View
+from cluster.source import Source
+from replay.view import Rows, concatenate_rows
 
 IN_FLIGHT = 2
 """Chunks that may be queued at the learner, so that it never waits for the driver."""
@@ -65,7 +65,7 @@ class Loop:
     def __init__(
         self,
         crew: Crew,
-        view: View,
+        source: Source,
         recipe: Recipe,
         cadence: Cadence,
         listeners: Listeners,
@@ -73,7 +73,7 @@ class Loop:
         late_chunk_seconds: float,
     ) -> None:
         self._crew, self._backend = crew, crew.backend
-        self._view = view
+        self._source = source
         self._recipe, self._cadence, self._listeners = recipe, cadence, listeners
         self._schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
         self._prioritised = recipe.priority_exponent > 0
@@ -85,7 +85,7 @@ class Loop:
         self._owed: list[Label] = []
         self._versions: dict[int, Reference] = {}
         self._pending: deque[Callable[[], None]] = deque()
-        self._evaluations: dict[int, tuple[Reference, Reference]] = {}
+        self._evaluations: dict[int, tuple[Reference, Reference, dict[str, float]]] = {}
         self._next_request = self._next_train = 0
         self.labelled_by = [0] * len(crew.updaters)
         """Chunks that each updater labelled and the learner took."""
@@ -94,7 +94,7 @@ class Loop:
         """Raises `LearnerDiedError` where it must be run again from the last checkpoint."""
         self._begin(start)
         while self._next_train < self._schedule.chunks:
-            while self._next_request < min(self._schedule.chunks, self._next_train + self._ahead + 1):
+            while self._may_ask():
                 self._ask(self._next_request)
                 self._next_request += 1
             self._train(self._next_train)
@@ -107,13 +107,15 @@ class Loop:
 
     def _begin(self, start: Checkpoint | None) -> None:
         learners = self._crew.learners
-        if start is None:
+        pipeline = {} if start is None else dict(start.pipeline)
+        if start is not None:
+            learners.tell("restore", start.learner, pipeline)
+        self._source.begin(0 if start is None else start.step)
+        if start is None or start.step == 0:
             self._versions[0] = learners.ask("target_weights")
             if self._crew.evaluator is not None:
                 self._evaluate(0, learners.ask("policy_weights"))
             return
-        pipeline = dict(start.pipeline)
-        learners.tell("restore", start.learner, pipeline)
         chunk = -(-start.step // self._recipe.chunk_steps)
         self._next_train = self._next_request = chunk
         for name, array in pipeline.items():
@@ -130,29 +132,21 @@ class Loop:
 
     # --- Asking ---
 
+    def _may_ask(self) -> bool:
+        """Whether to start on the next chunk; where there is none to train, once its rows may be drawn."""
+        if self._next_request >= min(self._schedule.chunks, self._next_train + self._ahead + 1):
+            return False
+        if self._next_request == self._next_train:
+            self._source.wait(self._next_request)
+        return self._source.ready(self._next_request)
+
     def _ask(self, chunk: int, drawn: list[Rows] | None = None) -> None:
         """Start on a chunk: its rows, and its labels from the version that the schedule names."""
-        rows = self._draw(chunk) if drawn is None else drawn
-        order, parts = self._crew.gather(concatenate_rows(rows))
+        rows = self._source.draw(chunk, self._schedule.draws_of(chunk)) if drawn is None else drawn
+        order, parts = self._crew.gather(concatenate_rows(rows), self._source.snapshot(chunk))
         self._asked[chunk] = Asked(rows if self._prioritised else [], order, parts)
         if not self._recipe.fused:
             self._ask_label(chunk, self._freest(()))
-
-    def _draw(self, chunk: int) -> list[Rows]:
-        if self._prioritised:
-            return self._backend.get(self._crew.learners.ask("draw", chunk))
-        recipe = self._recipe
-        return [
-            draw(
-                self._view,
-                seed=recipe.seed,
-                sequence=sequence,
-                count=recipe.batch_size,
-                shards_per_draw=recipe.shards_per_draw,
-                kind=self._crew.request.kind,
-            )
-            for sequence in self._schedule.draws_of(chunk)
-        ]
 
     def _ask_label(self, chunk: int, updater: int) -> None:
         asked, version = self._asked[chunk], self._schedule.version_for(chunk)
@@ -193,7 +187,9 @@ class Loop:
         for version in [v for v in self._versions if v < self._schedule.version_for(chunk + 1)]:
             del self._versions[version]
         done = self._schedule.steps_of(chunk).stop
-        self._pending.append(lambda: self._listeners.trained(done, self._backend.get(report).metrics))
+        self._source.trained(done)
+        beside = self._source.metrics()
+        self._pending.append(lambda: self._listeners.trained(done, self._backend.get(report).metrics | beside))
         while len(self._pending) > IN_FLIGHT:
             self._pending.popleft()()
 
@@ -234,10 +230,11 @@ class Loop:
         self._settle()
         self._collect_evaluations(wait=False)
         algorithm, pipeline = self._backend.get(state)
+        self._source.checkpointing()
         chunk = self._next_train
         for version in [] if self._recipe.fused else range(self._schedule.version_for(chunk), chunk + 1):
             pipeline[f"weights.{version}"] = self._backend.get(self._versions[version])
-        for step, (weights, _) in self._evaluations.items():
+        for step, (weights, *_) in self._evaluations.items():
             pipeline[f"evaluation.{step}"] = self._backend.get(weights)
         if self._prioritised:
             for number, asked in self._asked.items():
@@ -245,15 +242,16 @@ class Loop:
         self._listeners.checkpointed(done, algorithm, pipeline)
 
     def _evaluate(self, step: int, weights: Reference) -> None:
-        self._evaluations[step] = (weights, self._backend.call(self._crew.evaluator, "evaluate", weights))
+        result = self._backend.call(self._crew.evaluator, "evaluate", weights)
+        self._evaluations[step] = (weights, result, self._source.clock())
 
     def _collect_evaluations(self, *, wait: bool) -> None:
         """Hand over results in the order of their steps, those that are there (or all)."""
         for step in sorted(self._evaluations):
-            result = self._evaluations[step][1]
+            _, result, clock = self._evaluations[step]
             if not wait and not self._backend.wait([result], 0.0):
                 return
-            self._listeners.evaluated(step, self._backend.get(result))
+            self._listeners.evaluated(step, clock | self._backend.get(result))
             del self._evaluations[step]
 
     def _settle(self) -> None:

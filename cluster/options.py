@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.errors import RunError
+from cluster.limiter import SamplesToInserts
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,63 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class OnlineRecipe:
+    """What a fine-tuning run's result depends on besides: how much is gathered, how, and in what share."""
+
+    env_steps: int
+    """Environment steps to store."""
+    updates_per_step: float = 1.0
+    """Gradient steps for each of them."""
+    learning_starts: int = 0
+    """Environment steps stored before the first gradient step; they are worth none."""
+    slack: float | None = None
+    """Environment steps by which learning and interaction may run apart; by default, twice the least that works."""
+    share: float | None = None
+    """Of fresh transitions in each batch; None: as many as there are, among logged and fresh ones together."""
+    final_share: float | None = None
+    """Where the share moves to, along a line, over the run."""
+    stochastic: bool = True
+    """Runners draw actions from the policy, instead of taking its mode."""
+    noise: float = 0.0
+    """Standard deviation of Gaussian noise on their actions, in halves of the action's range."""
+    random_probability: float = 0.0
+    """Share of uniformly random actions."""
+    envs_per_runner: int = 1
+    rollout_steps: int = 50
+    """Steps of each environment between two looks at newer weights."""
+    capacity: int | None = None
+    """Fresh transitions that are sampled from at most: the oldest episodes go first."""
+    max_age: int | None = None
+    """Environment steps after which an episode is no longer sampled from."""
+    min_return: float | None = None
+    """Episodes of a lower return are not sampled from."""
+
+    def __post_init__(self) -> None:
+        for name in ("env_steps", "envs_per_runner", "rollout_steps"):
+            if getattr(self, name) < 1:
+                raise RunError(f"--{name.replace('_', '-')}: found {getattr(self, name)}, expected at least 1.")
+        if not 0.0 < self.updates_per_step < float("inf"):
+            raise RunError(f"--updates-per-step: found {self.updates_per_step}, expected a number above 0.")
+        if self.final_share is not None and self.share is None:
+            raise RunError("--final-share: needs a --share to begin with; found all.")
+        if self.learning_starts >= self.env_steps:
+            raise RunError(
+                f"--learning-starts: found {self.learning_starts}, but the run ends after {self.env_steps} environment "
+                "steps (--env-steps): nothing would be learned."
+            )
+
+    def limiter(self, chunk_steps: int, runners: int) -> SamplesToInserts:
+        """Raises `RunError` for bounds that could stop the run."""
+        rollout = runners * self.envs_per_runner * self.rollout_steps
+        least = (chunk_steps / self.updates_per_step + rollout) / 2
+        limiter = SamplesToInserts(
+            self.updates_per_step, self.learning_starts, 2 * least if self.slack is None else self.slack
+        )
+        limiter.check(chunk_steps, rollout)
+        return limiter
+
+
+@dataclass(frozen=True)
 class Role:
     """How many actors of a role, and what each is given."""
 
@@ -77,6 +135,9 @@ class Topology:
     bellman_updaters: Role = Role(count=0)
     learners: Role = Role(count=1)
     evaluators: Role = Role(count=1, num_cpus=0.5)
+    env_runners: Role = Role(count=1, num_cpus=0.5)
+    """Of fine-tuning only, as is the next."""
+    online_writers: Role = Role(count=1, num_cpus=0.1)
     stage: str | None = None
     """A folder on each node's own disk to which shards are copied and verified first."""
     allow_mixed: bool = False

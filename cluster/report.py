@@ -13,14 +13,14 @@ from typing import Any
 
 from cluster import durable
 from cluster.errors import RunError
-from cluster.report_charts import SCORES, evaluation_charts, metric_charts, speed_charts
+from cluster.report_charts import INTERACTION, SCORES, evaluation_charts, metric_charts, speed_charts
 from cluster.report_overestimation import VALUES, overestimation
 from cluster.report_tables import commands_again, configuration_tables, dataset_name, datasets_table, roles_tables
 from cluster.run_folder import RunFolder
 
 Record = Mapping[str, Any]
 
-_NOT_CURVES = {"step", "kind", "seconds", "episodes", "steps_per_second", "staleness"}
+_ELSEWHERE = {"step", "kind", "seconds", "episodes", "steps_per_second", "staleness", *VALUES, *INTERACTION}
 
 
 def write_report(run: Path) -> Path:
@@ -44,7 +44,10 @@ def write_report(run: Path) -> Path:
 def render(run: Path, config: Record, metrics: Sequence[Record], summary: Record | None) -> str:
     """The page. `summary` is None for a run that is still going, or that was stopped."""
     recipe = config["recipe"]
-    title = f"{recipe['algorithm'].upper()} on {_and(dataset_name(dataset) for dataset in config['datasets'])}"
+    learned_from = [dataset_name(dataset) for dataset in config["datasets"]]
+    if "online" in config:
+        learned_from.append(config["environment"]["id"])
+    title = f"{recipe['algorithm'].upper()} on {_and(learned_from)}"
     steps = max(record["step"] for record in metrics)
     state = "finished" if summary else f"at step {steps:,} of {recipe['steps']:,}"
     # An evaluation is recorded when it is done, which may be after later steps.
@@ -53,14 +56,15 @@ def render(run: Path, config: Record, metrics: Sequence[Record], summary: Record
         f"<header><h1>{escape(title)}</h1><p>run <b>{escape(run.resolve().name)}</b>, {escape(state)}</p></header>",
         _tiles(_headline(config, metrics, evaluations, summary)),
         _section("Evaluation", evaluation_charts(evaluations), "no environment to evaluate in") if evaluations else "",
+        _section("Interaction", metric_charts(metrics, lambda name: name in INTERACTION)),
         _section("Losses", metric_charts(metrics, lambda name: "loss" in name)),
         _section("Overestimation", overestimation(config, metrics, evaluations)),
         _section(
             "Other diagnostics",
-            metric_charts(metrics, lambda name: "loss" not in name and name not in VALUES and name not in _NOT_CURVES),
+            metric_charts(metrics, lambda name: "loss" not in name and name not in _ELSEWHERE),
         ),
         _section("Speed", speed_charts(metrics)),
-        _section("Data", [datasets_table(config["datasets"])]),
+        _section("Data", [datasets_table(config["datasets"])] if config["datasets"] else []),
         _section("Who did what", roles_tables(summary)) if summary else "",
         _section("Configuration", configuration_tables(config)),
         _section("Do it again", [commands_again(config, run)]),
@@ -96,6 +100,9 @@ def _headline(
     steps = summary["steps"] if summary else max(record["step"] for record in metrics)
     tiles.append(("gradient steps", f"{steps:,}"))
     tiles.append(("transitions in the data", f"{sum(dataset['transitions'] for dataset in config['datasets']):,}"))
+    gathered = [record["env_steps"] for record in metrics if "env_steps" in record]
+    if gathered:
+        tiles.append(("environment steps", f"{int(max(gathered)):,}"))
     speeds = sorted(record["steps_per_second"] for record in train if record.get("steps_per_second"))
     if speeds:
         tiles.append(("steps a second, median", f"{speeds[len(speeds) // 2]:,.0f}"))

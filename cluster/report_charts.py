@@ -17,6 +17,19 @@ SCORES = (
 )
 """The scores of an evaluation: their key, their name, their unit."""
 
+INTERACTION = (
+    "env_steps",
+    "fresh_episodes",
+    "fresh_return",
+    "fresh_success",
+    "fresh_share",
+    "policy_staleness",
+    "updates_per_step",
+    "waited_for_data",
+    "runners_busy",
+)
+"""Of fine-tuning: what the runners gather, and how learning keeps up with it."""
+
 
 def evaluation_charts(evaluations: Sequence[Record]) -> list[str]:
     charts = []

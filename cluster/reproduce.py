@@ -9,30 +9,52 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 import learners
-from cluster.options import Cadence, Recipe, Topology, recipe_from_json
+from cluster.options import Cadence, Recipe, Role, Topology, recipe_from_json
 
 _SPELLED_APART = {"datasets", "algorithm", "knobs", "fused", "seed", "steps"}
 _ROLES = {"replay_shards": "shards", "bellman_updaters": "updaters", "learners": "learners"}
 
 
 def train_command(config: Mapping[str, Any], run: str) -> str:
-    """`quiver train …` with everything that is not a default; `run` is the folder it should write."""
+    """`quiver train …`, or `quiver finetune …`, with everything that is not a default; `run` is the folder it should
+    write."""
     recipe = recipe_from_json(config["recipe"], "config.json")
-    words = ["quiver", "train"]
+    online = config.get("online")
+    words = ["quiver", "train" if online is None else "finetune"]
+    if online is not None and config["from"] is not None:
+        words += ["--from", config["from"]["run"], "--checkpoint", config["from"]["checkpoint"]]
+    else:
+        words += ["--algo", recipe.algorithm]
     for path, weight in recipe.datasets:
         words += ["--dataset", path if weight is None else f"{path}={weight:g}"]
-    words += ["--algo", recipe.algorithm, "--run", run, "--steps", str(recipe.steps), "--seed", str(recipe.seed)]
+    words += ["--run", run, "--seed", str(recipe.seed)]
+    words += ["--steps", str(recipe.steps)] if online is None else _interaction(online)
     words += _options(config["recipe"], Recipe, _SPELLED_APART)
     knobs = learners.config_class(recipe.algorithm)
     words += _options(recipe.knobs, knobs, set())
     words += _options(config["cadence"], Cadence, set())
     topology = config["topology"]
-    words += _options(topology, Topology, set(_ROLES) | {"evaluators"})
-    for role, option in _ROLES.items():
+    roles = _ROLES if online is None else {**_ROLES, "env_runners": "runners"}
+    apart = {entry.name for entry in fields(Topology) if isinstance(entry.default, Role)}
+    words += _options(topology, Topology, apart)
+    for role, option in roles.items():
         count = 0 if role == "bellman_updaters" and recipe.fused else topology[role]["count"]
         if count != getattr(Topology(), role).count:
             words += [f"--{option}", str(count)]
     return shlex.join(words + _environment(config.get("environment")))
+
+
+def _interaction(online: Mapping[str, Any]) -> list[str]:
+    """All of it: the defaults are the algorithm's, and may change."""
+    words = ["--share", "all" if online["share"] is None else str(online["share"])]
+    for name, value in online.items():
+        if name == "share" or value is None:
+            continue
+        option = name.replace("_", "-")
+        words += (
+            [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else [f"--{option}", str(value)]
+        )
+    return words
 
 
 def evaluate_command(config: Mapping[str, Any], run: str) -> str | None:

@@ -11,8 +11,12 @@ from cluster.options import Role
 class SerialBackend:
     """The oracle of every other way to run, and the one to debug in."""
 
+    def __init__(self) -> None:
+        self._actors: list[Any] = []
+
     def start(self, name: str, role: type, options: Role, *args: Any, restartable: bool) -> Any:
-        return role(*args)
+        self._actors.append(role(*args))
+        return self._actors[-1]
 
     def call(self, actor: Any, method: str, *args: Any, returns: int = 1) -> Any:
         return getattr(actor, method)(*args)
@@ -39,4 +43,8 @@ class SerialBackend:
         pass
 
     def stop(self) -> None:
-        pass
+        # Elsewhere the end of their processes does it.
+        for actor in self._actors:
+            if hasattr(actor, "close"):
+                actor.close()
+        self._actors.clear()

@@ -41,6 +41,8 @@ class RolesSection(_Section):
     bellman_updaters: RoleSection = RoleSection()
     learners: RoleSection = RoleSection()
     evaluators: RoleSection = RoleSection()
+    env_runners: RoleSection = RoleSection()
+    online_writers: RoleSection = RoleSection()
 
 
 class QuiverSection(_Section):

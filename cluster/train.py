@@ -4,45 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 import replay
 from cluster import checkpoint, process
-from cluster.backend import Backend, LearnerDiedError
+from cluster.backend import Backend
 from cluster.build import AlgorithmSpec
-from cluster.checkpoint import Checkpoint
 from cluster.checks import check_environment, check_fingerprints, check_resume, describe_dataset
-from cluster.crew import Crew, concatenate_rows, shard_actor_count, updater_count
+from cluster.crew import Crew, shard_actor_count, updater_count
 from cluster.errors import RunError
 from cluster.evaluator import EvaluationSpec
-from cluster.loop import Listeners, Loop
 from cluster.options import Cadence, Recipe, Topology, as_json
-from cluster.reporter import Reporter, score
-from cluster.run_folder import MetricsWriter, RunFolder, plain, spaces_to_json
-from cluster.schedule import Schedule
+from cluster.run_folder import RunFolder, plain, spaces_to_json
 from cluster.serial_backend import SerialBackend
+from cluster.source import LogSource
+from cluster.supervise import RunResult, supervise
 from envs import EnvSpec
 from replay.draw import PROBE, VALIDATION, draw
 from replay.errors import DataError
-from replay.view import View
+from replay.view import View, concatenate_rows
 
 logger = logging.getLogger(__name__)
 
 DIAGNOSTIC_BATCHES = 4
 """Batches of the validation split, and of the probe on training data, that every diagnosis averages over."""
-
-
-@dataclass(frozen=True)
-class RunResult:
-    run: Path
-    steps: int
-    evaluations: list[dict[str, Any]]
-    """Of this call, in the order of their steps."""
-    summary: dict[str, Any]
 
 
 def train(
@@ -82,7 +70,7 @@ def train(
     reference_scores = datasets[0][0].reference_scores if len(datasets) == 1 else None
     evaluation = None
     if environment is not None:
-        check_environment(environment, view)
+        check_environment(environment, view.spaces)
         evaluation = EvaluationSpec(
             environment, cadence.eval_episodes, recipe.seed, reference_scores, cadence.eval_stochastic
         )
@@ -113,94 +101,23 @@ def train(
         crew = Crew(backend, spec, recipe, topology, view, algorithm.requires, evaluation)
         check_fingerprints(backend, crew, allow_mixed=topology.allow_mixed)
         validation = validation_view(datasets, recipe)
-        return _supervise(crew, view, validation, recipe, topology, cadence, folder, start, console)
+        source = LogSource(crew, view, recipe)
+        return supervise(
+            crew,
+            source,
+            recipe,
+            topology,
+            cadence,
+            folder,
+            start,
+            console,
+            prepare=lambda: hold_diagnostics(crew, view, validation, recipe),
+        )
     finally:
         backend.stop()
 
 
-def _supervise(
-    crew: Crew,
-    view: View,
-    validation: View | None,
-    recipe: Recipe,
-    topology: Topology,
-    cadence: Cadence,
-    folder: RunFolder,
-    start: Checkpoint | None,
-    console: Console,
-) -> RunResult:
-    """Run the loop; where the learner dies, again from the last checkpoint, a bounded number of times."""
-    schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
-    history = {"learner_restarts": 0, "seconds": 0.0, "best": None} | (start.history if start else {})
-    while True:
-        writer = MetricsWriter(folder, offset=start.metrics_offset if start else 0, step=start.step if start else 0)
-        reporter = Reporter(
-            writer,
-            schedule,
-            cadence,
-            console,
-            fused=recipe.fused,
-            start=start.step if start else 0,
-            seconds=history["seconds"],
-            gauges=crew.backend.gauges,
-        )
-        with reporter:
-            listeners = _listeners(reporter, folder, cadence, history)
-            loop = Loop(crew, view, recipe, cadence, listeners, late_chunk_seconds=topology.late_chunk_seconds)
-            try:
-                _hold_diagnostics(crew, view, validation, recipe)
-                loop.run(start)
-            except LearnerDiedError as error:
-                history["learner_restarts"] += 1
-                if history["learner_restarts"] > topology.max_restarts:
-                    raise RunError(
-                        f"{folder.path}: the learner died {history['learner_restarts']} times ({error}). "
-                        "Find out why (memory?), then go on with --resume."
-                    ) from error
-                logger.warning("the learner died; going on from the last checkpoint (%s)", error)
-                start = checkpoint.latest(folder.checkpoints)
-                crew.restart_learners()
-                continue
-            summary = {
-                "steps": recipe.steps,
-                "seconds": round(reporter.seconds(), 3),
-                "nodes": crew.backend.nodes(),
-                "shards": [
-                    {"name": f"replay_shard-{n}", "rows": crew.backend.get(crew.backend.call(shard, "rows_served"))}
-                    for n, shard in enumerate(crew.shards)
-                ],
-                "updaters": [
-                    {"name": f"bellman_updater-{n}", "chunks": chunks} for n, chunks in enumerate(loop.labelled_by)
-                ],
-                "learner_restarts": history["learner_restarts"],
-                "evaluations": reporter.evaluations,
-            }
-            folder.write_summary(summary)
-            return RunResult(folder.path, recipe.steps, reporter.evaluations, summary)
-
-
-def _listeners(reporter: Reporter, folder: RunFolder, cadence: Cadence, history: dict[str, Any]) -> Listeners:
-    def evaluated(step: int, result: dict[str, Any]) -> None:
-        reporter.evaluated(step, result)
-        best = history["best"]
-        # Of the untrained policy there is no checkpoint.
-        if step and (best is None or score(result) > best["score"]):
-            history["best"] = {"score": score(result), "step": step}
-            checkpoint.mark_best(folder.checkpoints, step)
-
-    def checkpointed(step: int, algorithm: checkpoint.Arrays, pipeline: checkpoint.Arrays) -> None:
-        history["seconds"] = reporter.seconds()
-        saved = Checkpoint(step, algorithm, pipeline, reporter.offset(), dict(history))
-        checkpoint.save(folder.checkpoints, saved)
-        if history["best"] is not None:
-            # Its result may have come before the checkpoint of its step was written.
-            checkpoint.mark_best(folder.checkpoints, history["best"]["step"])
-        checkpoint.prune(folder.checkpoints, cadence.keep)
-
-    return Listeners(reporter.trained, reporter.diagnosed, evaluated, checkpointed)
-
-
-def _hold_diagnostics(crew: Crew, view: View, validation: View | None, recipe: Recipe) -> None:
+def hold_diagnostics(crew: Crew, view: View, validation: View | None, recipe: Recipe) -> None:
     """Give the learner fixed batches: a probe of the training data, and of the validation split where there is one."""
     for name, source, stream in (("probe", view, PROBE), ("validation", validation, VALIDATION)):
         if source is None:
@@ -233,7 +150,7 @@ def validation_view(datasets: Sequence[tuple[replay.Dataset, float | None]], rec
         return None
 
 
-def make_backend(recipe: Recipe, topology: Topology, view: View, evaluates: bool) -> Backend:
+def make_backend(recipe: Recipe, topology: Topology, view: View, evaluates: bool, *, online: bool = False) -> Backend:
     if topology.serial:
         return SerialBackend()
     from cluster.ray_backend import Place, RayBackend  # the only import of ray, so that --serial never needs it
@@ -245,7 +162,13 @@ def make_backend(recipe: Recipe, topology: Topology, view: View, evaluates: bool
         ("learner", topology.learners, topology.learners.count),
         ("evaluator", topology.evaluators, int(evaluates)),
     ]
-    places = [Place(f"{name}-{n}" if name != "evaluator" else name, role) for name, role, c in counts for n in range(c)]
+    if online:
+        counts += [
+            ("online_writer", topology.online_writers, 1),
+            ("env_runner", topology.env_runners, topology.env_runners.count),
+        ]
+    alone = ("evaluator", "online_writer")
+    places = [Place(name if name in alone else f"{name}-{n}", role) for name, role, c in counts for n in range(c)]
     return RayBackend(topology, places, threads=recipe.threads)
 
 

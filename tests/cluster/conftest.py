@@ -9,9 +9,18 @@ from tests.cluster.processes import SESSION
 from tests.cluster.runs import make_dataset
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts Ray, or kills processes, stays in one test process: two such at once would starve each other."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def session_mark() -> None:
     os.environ[SESSION] = str(os.getpid())
+    # Ray's workers would give way to the test process beside them, whatever it does.
+    os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture(scope="session")

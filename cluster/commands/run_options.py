@@ -1,0 +1,245 @@
+"""What the commands that run on a cluster share: options of evaluation, records, machines and pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, make_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from cluster.commands.options import parse as parse_options
+from cluster.errors import RunError
+from cluster.options import Cadence, Recipe, Role, Topology
+from cluster.run_folder import RunFolder
+from cluster.topology import read_topology
+
+_RECIPE = Recipe(datasets=(), algorithm="")
+_CADENCE = Cadence()
+_TOPOLOGY = Topology()
+
+Options = TypeVar("Options", bound="RunOptions")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Where and when the policy is scored."""
+
+    env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
+    """The environment. Without it, where the data was recorded, if the data says so."""
+    env_kwargs: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    """Its arguments, as a JSON object."""
+    reset_options: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    """Options of every reset, such as a fixed goal, as a JSON object."""
+    observation_key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
+    """Of a dictionary observation, the part that the policy sees."""
+    eval_every: int = _CADENCE.eval_every
+    """Evaluate every so many steps; 0: before the first and after the last."""
+    eval_episodes: int = _CADENCE.eval_episodes
+    """Episodes of an evaluation; 0 leaves evaluation out."""
+    eval_stochastic: bool = _CADENCE.eval_stochastic
+    """Draw actions from the policy instead of taking its mode."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """What is written while it trains. None of it changes the result."""
+
+    resume: bool = False
+    """Go on with an interrupted run. Options that are not given stay as they were."""
+    checkpoint_every: int = _CADENCE.checkpoint_every
+    """Save every so many steps."""
+    keep: int = _CADENCE.keep
+    """Newest checkpoints to keep; the best one is always kept."""
+    log_every: int = _CADENCE.log_every
+    """Record training metrics every so many steps."""
+    validate_every: int = _CADENCE.validate_every
+    """Record losses on the validation episodes, and values on a fixed probe, every so many steps."""
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Who runs where. It changes speed, not results, but for having updaters at all."""
+
+    serial: bool = False
+    """Everything in this process, without Ray: the same result, easier to debug."""
+    address: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
+    """A running Ray cluster to join: auto, or its address. Without it, Ray starts on this machine."""
+    config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """A ray_config.yaml whose metadata.quiver says how many actors of each role run, and on what."""
+    shards: int = _TOPOLOGY.replay_shards.count
+    """Replay shard actors, which hold the data."""
+    updaters: Annotated[str, tyro.conf.arg(metavar="N|auto")] = str(_TOPOLOGY.bellman_updaters.count)
+    """Bellman updaters, which label batches with targets. 0: the learner does it. auto: what processors are left."""
+    learners: int = _TOPOLOGY.learners.count
+    """Data-parallel learners."""
+    stage: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """A folder on each node's own disk to which shards are copied, and verified, first."""
+    allow_mixed: bool = _TOPOLOGY.allow_mixed
+    """Accept updaters on another kind of processor than the learner's: results then differ in the last bits."""
+    max_restarts: int = _TOPOLOGY.max_restarts
+    """How often a learner that died is started again from the last checkpoint."""
+    late_chunk_seconds: float = _TOPOLOGY.late_chunk_seconds
+    """A chunk later than this is given to a second updater, too."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """How the work is cut. With updaters, K and D are part of the result; the others touch its last bits at most."""
+
+    chunk_steps: int = _RECIPE.chunk_steps
+    """K: gradient steps that are labelled with one version of the weights."""
+    depth: int = _RECIPE.depth
+    """D: a chunk is labelled with the weights of D chunks before it."""
+    label_reuse: int = _RECIPE.label_reuse
+    """Gradient steps that each labelled batch is used in."""
+    shards_per_draw: Annotated[int | None, tyro.conf.arg(metavar="N")] = _RECIPE.shards_per_draw
+    """At most so many shards serve one batch; for large clusters. Part of the result."""
+    device: Annotated[str, tyro.conf.arg(metavar="auto|cpu|cuda")] = "auto"
+    """Where the learner computes. auto: on a GPU where there is one."""
+    compile: bool = _RECIPE.compile
+    """Compile the training step with torch.compile: slow to start, then faster."""
+    threads: int = _RECIPE.threads
+    """Threads of each process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Pipeline, Machines, Records, Evaluation):
+    """All of them; a command adds its own."""
+
+    run: str
+    knobs: Any = None
+    """The algorithm's own configuration."""
+
+
+SHARED: dict[str, type[Any]] = {
+    "evaluation": Evaluation,
+    "records": Records,
+    "machines": Machines,
+    "pipeline": Pipeline,
+}
+"""As `--help` groups them."""
+
+
+def parse_sections(
+    kinds: Mapping[str, type[Any]],
+    default: RunOptions,
+    algorithm: str,
+    command: str,
+    arguments: Sequence[str],
+    about: str | None,
+) -> dict[str, Any]:
+    """The options of all sections by name, over those of `default`; its knobs are a section named as the algorithm."""
+    sections = {title: _part(default, kind) for title, kind in kinds.items()}
+    if default.knobs is not None:
+        sections[algorithm] = default.knobs
+    kind = make_dataclass("Sections", [(title, type(section)) for title, section in sections.items()], frozen=True)
+    kind.__doc__ = about
+    parsed = parse_options(kind, command, arguments, kind(**sections))
+    found = {f.name: getattr(getattr(parsed, title), f.name) for title, kind in kinds.items() for f in fields(kind)}
+    return {**found, "knobs": getattr(parsed, algorithm) if default.knobs is not None else None}
+
+
+def _part(options: RunOptions, kind: type[Any]) -> Any:
+    return kind(**{entry.name: getattr(options, entry.name) for entry in fields(kind)})
+
+
+# --- Datasets ---
+
+
+def weighted_datasets(entries: Sequence[str]) -> tuple[tuple[str, float | None], ...]:
+    """`DATASET` or `DATASET=WEIGHT` as (absolute path, weight). Raises `RunError` unless all or none have weights."""
+    found: list[tuple[str, float | None]] = []
+    for entry in entries:
+        path, equals, text = entry.rpartition("=")
+        if not equals or Path(entry).exists():
+            found.append((str(Path(entry).absolute()), None))
+            continue
+        try:
+            weight = float(text)
+        except ValueError:
+            weight = -1.0
+        if not 0.0 < weight < float("inf"):
+            raise RunError(f"--dataset {entry}: the weight is {text!r}, expected a number above 0.")
+        found.append((str(Path(path).absolute()), weight))
+    if len({weight is None for _, weight in found}) > 1:
+        raise RunError("--dataset: some have a weight and some have none; give all of them one, or none.")
+    return tuple(found)
+
+
+# --- Topology ---
+
+
+def topology_for(options: RunOptions, algorithm: Any) -> tuple[Topology, bool]:
+    """The topology, and whether the learner computes its own targets: as asked, or since `algorithm` has none."""
+    topology = _topology(options)
+    fused = topology.bellman_updaters.count == 0
+    if not fused and not algorithm.has_targets and options.config:
+        # The file speaks of the cluster, not of the algorithm.
+        return replace(topology, bellman_updaters=replace(topology.bellman_updaters, count=0)), True
+    return topology, fused
+
+
+def _topology(options: RunOptions) -> Topology:
+    """The topology of --config, of the run that goes on, or the default one, with what the options say."""
+    base = _base(options)
+    own = {
+        name: getattr(options, name)
+        for name in ("serial", "stage", "allow_mixed", "max_restarts", "late_chunk_seconds")
+    }
+    return replace(
+        base,
+        **own,
+        address=None if options.serial else options.address,
+        replay_shards=replace(base.replay_shards, count=options.shards),
+        learners=replace(base.learners, count=options.learners),
+        bellman_updaters=replace(base.bellman_updaters, count=_updaters(options)),
+    )
+
+
+def _base(options: RunOptions) -> Topology:
+    if options.config:
+        return read_topology(Path(options.config))
+    return recorded_topology(RunFolder(Path(options.run)).read_config()) if options.resume else _TOPOLOGY
+
+
+def recorded_topology(config: Mapping[str, Any]) -> Topology:
+    """The topology in a run's `config.json`."""
+    values: dict[str, Any] = dict(config["topology"])
+    for entry in fields(Topology):
+        if entry.name in values and isinstance(entry.default, Role):
+            values[entry.name] = Role(**values[entry.name])
+    return Topology(**values)
+
+
+def _updaters(options: RunOptions) -> int:
+    if options.updaters == "auto":
+        if options.address:
+            raise RunError(
+                "--updaters auto: counts the processors of this machine, which says nothing about a cluster; "
+                "give a number, or a --config with one."
+            )
+        from os import sched_getaffinity
+
+        left = (len(sched_getaffinity(0)) - options.learners * options.threads) / options.threads
+        return max(1, int(left))
+    if not options.updaters.isdigit():
+        raise RunError(f"--updaters: found {options.updaters!r}, expected 0 or more, or auto.")
+    return int(options.updaters)
+
+
+def with_topology(options: Options, topology: Topology) -> Options:
+    """The options' defaults as a topology has them."""
+    return replace(
+        options,
+        serial=topology.serial,
+        address=topology.address,
+        shards=topology.replay_shards.count,
+        updaters=str(topology.bellman_updaters.count),
+        learners=topology.learners.count,
+        stage=topology.stage,
+        allow_mixed=topology.allow_mixed,
+        max_restarts=topology.max_restarts,
+        late_chunk_seconds=topology.late_chunk_seconds,
+    )

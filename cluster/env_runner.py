@@ -1,0 +1,110 @@
+"""EnvRunner: steps environments with a published policy and hands over whole episodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cluster import process
+from cluster.build import AlgorithmSpec
+from cluster.policy import acting
+from cluster.recording import episode_of
+from envs import EnvSpec, Exploration, RecordedEpisode, Rollout, explore
+from learners.algorithm import Algorithm, Weights
+from replay.episode import Episode
+
+
+@dataclass(frozen=True)
+class RunnerSpec:
+    """What every runner of a run does."""
+
+    algorithm: AlgorithmSpec
+    environment: EnvSpec
+    num_envs: int
+    stochastic: bool
+    """Actions are drawn from the policy; else they are its mode."""
+    exploration: Exploration
+    """What is added to them."""
+    seed: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class RolloutReport:
+    """What the driver learns of a rollout; the episodes themselves go to the store."""
+
+    runner: int
+    version: int
+    """Gradient steps behind the weights it acted with."""
+    taken: int
+    """Environment steps."""
+    pending: int
+    """Those taken so far in episodes that are still under way."""
+    episodes: int
+    """That ended, and"""
+    ended: int
+    """the steps that they have."""
+
+
+Episodes = list[tuple[str, Episode]]
+"""(id, episode): the id is the same however often the episode is handed over."""
+
+
+class EnvRunner:
+    """Holds environments and a policy. Where it dies, the episodes under way are lost, and nothing else.
+
+    What it draws depends on its number and on the sequence number of its first call, so that one that was restarted
+    does not repeat what it did before, and ids never clash.
+    """
+
+    def __init__(self, number: int, spec: RunnerSpec) -> None:
+        process.prepare(spec.threads, "cpu")
+        self._number, self._spec = number, spec
+        self._algorithm: Algorithm = spec.algorithm.create("cpu")
+        self._version = -1
+        self._rollout: Rollout | None = None
+        self._first = self._handed_over = 0
+
+    def collect(self, sequence: int, version: int, weights: Weights, steps: int) -> tuple[RolloutReport, Episodes]:
+        """`steps` of each environment with these weights: a report, and the episodes that ended.
+
+        Raises what the environment raises; the next call begins anew.
+        """
+        if version != self._version:
+            self._algorithm.load_policy_weights(weights)
+            self._version = version
+        if self._rollout is None:
+            self._begin(sequence)
+        assert self._rollout is not None
+        before = self._rollout.steps_taken
+        ended = self._rollout.run(self._act, steps)
+        return self._hand_over(ended, self._rollout.steps_taken - before)
+
+    def cut(self) -> tuple[RolloutReport, Episodes]:
+        """The episodes under way, truncated where they are."""
+        return self._hand_over([] if self._rollout is None else self._rollout.cut(), 0)
+
+    def close(self) -> None:
+        if self._rollout is not None:
+            self._rollout.close()
+
+    def _begin(self, sequence: int) -> None:
+        spec = self._spec
+        draws = np.random.SeedSequence([spec.seed, self._number, sequence])
+        environments, policy, exploration = (int(child.generate_state(1)[0] >> 1) for child in draws.spawn(3))
+        self._rollout = Rollout(spec.environment, num_envs=spec.num_envs, seed=environments)
+        act = acting(self._algorithm, seed=policy, deterministic=not spec.stochastic)
+        self._act = explore(act, self._rollout.action_space, spec.exploration, np.random.default_rng(exploration))
+        self._first = sequence
+
+    def _hand_over(self, ended: list[RecordedEpisode], taken: int) -> tuple[RolloutReport, Episodes]:
+        source = f"{self._spec.environment.id} runner {self._number}"
+        episodes: Episodes = []
+        for episode in ended:
+            self._handed_over += 1
+            id = f"{self._number}-{self._first}-{self._handed_over}"
+            episodes.append((id, episode_of(episode, source=source)))
+        pending = 0 if self._rollout is None else self._rollout.steps_under_way
+        steps = sum(len(episode) for episode in ended)
+        return RolloutReport(self._number, self._version, taken, pending, len(episodes), steps), episodes

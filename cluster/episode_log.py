@@ -1,0 +1,48 @@
+"""The acknowledged episodes of an online run, one line each, for people and for plots."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RECENT = 20
+"""Episodes that the curves of fresh returns are means of."""
+
+
+class EpisodeLog:
+    """`episodes.jsonl`: written from the store alone, so that the two agree whatever was killed when."""
+
+    def __init__(self, path: Path, stored: Iterable[Mapping[str, Any]]) -> None:
+        self._recent: deque[Mapping[str, Any]] = deque(maxlen=RECENT)
+        self._known: set[str] = set()
+        self._steps = 0
+        self._file = path.open("w", encoding="utf-8")
+        self.add(stored)
+
+    def add(self, episodes: Iterable[Mapping[str, Any]]) -> None:
+        """Each with id, length, return, success (1, 0, or −1 where unknown), runner and version; those that stand there
+        already are left out."""
+        for episode in episodes:
+            if episode["id"] in self._known:
+                continue
+            self._known.add(episode["id"])
+            self._steps += int(episode["length"])
+            self._file.write(json.dumps({**episode, "env_steps": self._steps}) + "\n")
+            self._recent.append(episode)
+        self._file.flush()
+
+    def recent(self) -> dict[str, float]:
+        """Mean return, and success where it is known, of the last episodes."""
+        if not self._recent:
+            return {}
+        found = {"fresh_return": float(np.mean([episode["return"] for episode in self._recent]))}
+        told = [int(episode["success"]) for episode in self._recent if episode["success"] >= 0]
+        return found | ({"fresh_success": float(np.mean(told))} if told else {})
+
+    def close(self) -> None:
+        self._file.close()

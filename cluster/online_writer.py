@@ -1,0 +1,26 @@
+"""OnlineWriter: the one writer of a run's online store. What it has answered for is on the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cluster.env_runner import Episodes
+from replay.online import Eviction, Inserted, OnlineStore
+
+
+class OnlineWriter:
+    """Inserting is idempotent, so that a call which may or may not have run is simply made again."""
+
+    def __init__(self, folder: str, eviction: Eviction | None) -> None:
+        self._store = OnlineStore(Path(folder))
+        self._eviction = eviction
+
+    def insert(self, episodes: Episodes, runner: int, version: int) -> Inserted:
+        """Durable when it returns. Episodes that were inserted before are dropped, by their ids."""
+        inserted = self._store.insert(episodes, {"runner": runner, "version": version})
+        if self._eviction is not None and inserted.accepted:
+            self._store.evict(self._eviction)
+        return inserted
+
+    def close(self) -> None:
+        self._store.close()

@@ -1,0 +1,167 @@
+"""Fine-tuning on Ray while its processes are killed: what was acknowledged is there once, what was learned the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import replay
+from cluster import runner_pool
+from cluster.finetune import finetune
+from cluster.online_source import OnlineSource
+from cluster.options import OnlineRecipe, Role, Topology
+from envs import EnvSpec
+from replay.online import OnlineReader
+from tests.cluster.online_runs import QUIET, online_recipe, run_online
+from tests.cluster.processes import actor_processes, kill, wait_until
+from tests.cluster.runs import SERIAL, assert_same_parameters, on_ray
+from tests.point_reach import FRAGILE
+
+pytestmark = pytest.mark.slow
+
+ray = pytest.importorskip("ray")
+
+ONLINE = OnlineRecipe(env_steps=1_200, rollout_steps=10, envs_per_runner=2, slack=200.0)
+CADENCE = replace(QUIET, checkpoint_every=40)
+VICTIMS = ("EnvRunner", "OnlineWriter", "ReplayShard", "BellmanUpdater", "Learner", "EnvRunner", "OnlineWriter")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def session() -> Iterator[None]:
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def topology(**changes: Any) -> Topology:
+    roles = {"env_runners": Role(2, num_cpus=0.1), "online_writers": Role(1, num_cpus=0.1)}
+    return replace(on_ray(updaters=1, shards=2), **roles, max_restarts=20, **changes)
+
+
+@pytest.fixture
+def acknowledged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids that the writer answered for, as the driver heard it."""
+    heard: list[str] = []
+    original = OnlineSource._acknowledged
+
+    def listening(source: OnlineSource, insert: Any) -> None:
+        answer = source._backend.get(insert.acknowledgement)
+        heard.extend((*answer.accepted, *answer.duplicates))
+        original(source, insert)
+
+    monkeypatch.setattr(OnlineSource, "_acknowledged", listening)
+    return heard
+
+
+def replayed(run: Path, where: Path) -> Path:
+    """The same run again from its record: configuration, store and snapshots, without runners that do anything."""
+    where.mkdir()
+    for name in ("config.json", "snapshots.jsonl"):
+        shutil.copy(run / name, where / name)
+    shutil.copytree(run / "online", where / "online")
+    return where
+
+
+def test_whatever_is_killed_acknowledged_episodes_are_stored_exactly_once(
+    dataset: Path, tmp_path: Path, acknowledged: list[str]
+) -> None:
+    run, ended = tmp_path / "run", threading.Event()
+    killed: list[str] = []
+
+    def harm() -> None:
+        wait_until(lambda: ended.is_set() or (run / "online" / "store.json").exists(), "the store")
+        reader = OnlineReader(run / "online")
+        for number, role in enumerate(VICTIMS, start=1):
+            # Death strikes at a step of the run that has nothing to do with what its victim is doing.
+            due = number * ONLINE.env_steps // (len(VICTIMS) + 2)
+            wait_until(partial(arrived, reader, due), f"{due} environment steps")
+            for process in actor_processes(role)[:1]:
+                kill(process)
+                killed.append(role)
+
+    def arrived(reader: OnlineReader, due: int) -> bool:
+        return ended.is_set() or (bool(reader.refresh()) and reader.transitions >= due)
+
+    thread = threading.Thread(target=harm)
+    thread.start()
+    recipe = online_recipe(dataset, fused=False, depth=1)
+    try:
+        result = run_online(run, recipe, ONLINE, topology(), CADENCE)
+    finally:
+        ended.set()
+        thread.join()
+    assert sorted(killed) == sorted(VICTIMS)
+    assert result.summary["learner_restarts"] >= 1
+    assert result.steps == 1_200
+    assert result.summary["env_steps"] >= 1_200
+    stored = OnlineReader(run / "online")
+    assert len(set(stored.ids)) == len(stored.ids)
+    assert set(acknowledged) == set(stored.ids)
+    logged = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in logged] == [id for id in stored.ids if id in {line["id"] for line in logged}]
+    assert {line["id"] for line in logged} == set(stored.ids)
+    whole = replay.open(run / "online", verify=True)
+    assert whole.num_transitions == stored.transitions == result.summary["env_steps"]
+    # Nothing that was killed changed what was learned from what was gathered.
+    again = replayed(run, tmp_path / "again")
+    run_online(again, recipe, ONLINE, SERIAL, CADENCE, resume=True)
+    assert_same_parameters(run, again)
+
+
+def test_a_run_that_was_killed_goes_on_with_all_it_had(dataset: Path, tmp_path: Path) -> None:
+    """The driver and everything with it: a process of its own, ended by SIGKILL."""
+    run = tmp_path / "run"
+    program = Path(__file__).with_name("long_finetune.py")
+    process = subprocess.Popen([sys.executable, str(program), str(dataset), str(run)])
+    reader = None
+
+    def far_enough() -> bool:
+        nonlocal reader
+        if not (run / "checkpoints" / "LATEST").exists():
+            return False
+        reader = reader or OnlineReader(run / "online")
+        return bool(reader.refresh()) and reader.transitions >= 300
+
+    wait_until(far_enough, "300 environment steps and a checkpoint")
+    process.kill()
+    process.wait()
+    before = OnlineReader(run / "online").ids
+    assert before
+    subprocess.run([sys.executable, str(program), str(dataset), str(run), "--resume"], check=True, timeout=240)
+    after = OnlineReader(run / "online")
+    assert after.ids[: len(before)] == before
+    assert len(set(after.ids)) == len(after.ids)
+    assert after.transitions >= 600
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["steps"] == 600
+
+
+def test_a_runner_that_keeps_failing_is_left_out(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two robots never gets beyond its third step."""
+    monkeypatch.setattr(runner_pool, "FIRST_PAUSE", 0.05)
+    online = replace(ONLINE, env_steps=400, envs_per_runner=1)
+    result = finetune(
+        online_recipe(dataset),
+        online,
+        topology(),
+        QUIET,
+        run=tmp_path / "run",
+        environment=EnvSpec(FRAGILE, {"folder": str(tmp_path)}),
+    )
+    assert result.summary["env_steps"] >= 400
+    dropped = [runner for runner in result.summary["runners"] if runner["dropped"]]
+    assert len(dropped) == 1
+    assert dropped[0]["failures"] == 5
+    assert dropped[0]["episodes"] == 0
