@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from replay.online import Eviction
 
 from cluster import routing
 from cluster.backend import Actor, Backend, Reference
@@ -21,6 +20,7 @@ from cluster.options import Recipe, Topology
 from cluster.replay_shard import ReplayShard
 from cluster.wire import pack_rows
 from replay.batch import Request
+from replay.online import Eviction
 from replay.view import Rows, View
 
 

@@ -10,7 +10,7 @@ from cluster import process
 from cluster.build import AlgorithmSpec
 from cluster.policy import acting
 from cluster.recording import episode_of
-from envs import EnvSpec, Exploration, RecordedEpisode, Rollout, explore
+from envs import EnvSpec, Exploration, RecordedEpisode, Rollout, explore, make_vector
 from learners.algorithm import Algorithm, Weights
 from replay.episode import Episode
 
@@ -22,6 +22,7 @@ class RunnerSpec:
     algorithm: AlgorithmSpec
     environment: EnvSpec
     num_envs: int
+    vectorization: str
     stochastic: bool
     """Actions are drawn from the policy; else they are its mode."""
     exploration: Exploration
@@ -93,7 +94,11 @@ class EnvRunner:
         spec = self._spec
         draws = np.random.SeedSequence([spec.seed, self._number, sequence])
         environments, policy, exploration = (int(child.generate_state(1)[0] >> 1) for child in draws.spawn(3))
-        self._rollout = Rollout(spec.environment, num_envs=spec.num_envs, seed=environments)
+        self._rollout = Rollout(
+            spec.environment,
+            seed=environments,
+            vector=lambda: make_vector(spec.environment, spec.num_envs, spec.vectorization),
+        )
         act = acting(self._algorithm, seed=policy, deterministic=not spec.stochastic)
         self._act = explore(act, self._rollout.action_space, spec.exploration, np.random.default_rng(exploration))
         self._first = sequence

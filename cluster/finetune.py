@@ -119,7 +119,14 @@ def finetune(
     reader = OnlineReader(store)
     reader.refresh()
     runner = RunnerSpec(
-        spec, environment, online.envs_per_runner, online.stochastic, exploration, recipe.seed, recipe.threads
+        spec,
+        environment,
+        online.envs_per_runner,
+        online.vectorization,
+        online.stochastic,
+        exploration,
+        recipe.seed,
+        recipe.threads,
     )
     eviction = None
     if online.capacity is not None or online.max_age is not None or online.min_return is not None:

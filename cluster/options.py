@@ -79,6 +79,8 @@ class OnlineRecipe:
     random_probability: float = 0.0
     """Share of uniformly random actions."""
     envs_per_runner: int = 1
+    vectorization: str = "sync"
+    """How they are stepped together: sync, async or native, as `envs.make_vector` says."""
     rollout_steps: int = 50
     """Steps of each environment between two looks at newer weights."""
     capacity: int | None = None

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from replay.online import OnlineReader
 
 from cluster.wire import Packed, pack, unpack_rows
 from replay.batch import Request
+from replay.online import OnlineReader
 from replay.store import Store
 from replay.view import View, extended
 

@@ -21,14 +21,14 @@ def train_command(config: Mapping[str, Any], run: str) -> str:
     recipe = recipe_from_json(config["recipe"], "config.json")
     online = config.get("online")
     words = ["quiver", "train" if online is None else "finetune"]
+    for path, weight in recipe.datasets:
+        words += ["--dataset", path if weight is None else f"{path}={weight:g}"]
     if online is not None and config["from"] is not None:
         words += ["--from", config["from"]["run"], "--checkpoint", config["from"]["checkpoint"]]
     else:
         words += ["--algo", recipe.algorithm]
-    for path, weight in recipe.datasets:
-        words += ["--dataset", path if weight is None else f"{path}={weight:g}"]
-    words += ["--run", run, "--seed", str(recipe.seed)]
-    words += ["--steps", str(recipe.steps)] if online is None else _interaction(online)
+    words += ["--run", run, *(["--steps", str(recipe.steps)] if online is None else _interaction(online))]
+    words += ["--seed", str(recipe.seed)]
     words += _options(config["recipe"], Recipe, _SPELLED_APART)
     knobs = learners.config_class(recipe.algorithm)
     words += _options(recipe.knobs, knobs, set())

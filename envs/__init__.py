@@ -9,6 +9,7 @@ from envs.make import EnvSpec, make
 from envs.policies import Actor, ActPolicy, Perturbed, Policy, RandomPolicy
 from envs.rollout import Rollout
 from envs.scripted import scripted
+from envs.vector import make_vector
 
 __all__ = [
     "Act",
@@ -28,6 +29,7 @@ __all__ = [
     "evaluate",
     "explore",
     "make",
+    "make_vector",
     "provenance",
     "scripted",
 ]

@@ -47,7 +47,7 @@ def make(spec: EnvSpec) -> Env:
     arguments or reset options the environment does not take, and for an observation key it lacks.
     """
     with _quiet():
-        _register(spec.id)
+        register(spec.id)
         env = _construct(spec)
         try:
             if type(env.unwrapped).__module__.startswith("ogbench."):
@@ -62,7 +62,7 @@ def make(spec: EnvSpec) -> Env:
     return env
 
 
-def _register(id: str) -> None:
+def register(id: str) -> None:
     """Brings in the package that `id` seems to come from, as long as nothing knows it."""
     # OGBench's names begin with a small letter and nobody else's do.
     packages = sorted(_PACKAGES, reverse=id[:1].islower())

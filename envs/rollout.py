@@ -8,14 +8,13 @@ from types import TracebackType
 from typing import Any
 
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from envs.episode import RecordedEpisode, Recording
 from envs.errors import EnvError
 from envs.evaluate import MAX_STEPS, Act, as_actions
-from envs.make import make
 from envs.spec import EnvSpec
 from envs.stepper import Stepper, VectorEnv
+from envs.vector import make_vector
 
 
 class Rollout:
@@ -51,7 +50,7 @@ class Rollout:
         self.steps_taken = 0
         """Transitions of all environments together, those of episodes that were given up included."""
         self._max_steps = max_steps
-        self._make = vector if vector is not None else lambda: _side_by_side(spec, num_envs)
+        self._make = vector if vector is not None else lambda: make_vector(spec, num_envs)
         self._next_seed = seed
         self._first_seed: int | None = None
         self._reset_all = True
@@ -190,8 +189,3 @@ class Rollout:
                 if vector is not None:
                     vector.close()
             raise
-
-
-def _side_by_side(spec: EnvSpec, num_envs: int) -> VectorEnv:
-    # Resets of our own: no step goes by without a transition, and what ended an episode is copied before its reset.
-    return SyncVectorEnv([lambda: make(spec)] * num_envs, autoreset_mode=AutoresetMode.DISABLED)

@@ -87,6 +87,8 @@ class Interaction:
     """Environment runners."""
     envs_per_runner: int = _ONLINE.envs_per_runner
     """Environments that each of them steps together."""
+    vectorization: Annotated[str, tyro.conf.arg(metavar="sync|async|native")] = _ONLINE.vectorization
+    """In the runner's process, in a process each, or as the vector environment that the id is registered with."""
     rollout_steps: int = _ONLINE.rollout_steps
     """Steps of each environment between two looks at newer weights."""
     stalled_seconds: float = 60.0

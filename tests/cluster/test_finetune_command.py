@@ -168,7 +168,7 @@ def test_from_an_offline_run_to_a_report(tmp_path: Path, dataset: Path, capsys: 
     assert cli.main(["report", str(tmp_path / "run")]) == 0
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Interaction" in page
-    assert "quiver finetune --from" in page
+    assert "quiver finetune --dataset" in page
     assert RunFolder(tmp_path / "run").read_config()["online"]["env_steps"] == 90
     capsys.readouterr()
     assert cli.main(["evaluate", str(tmp_path / "run"), "--env", REACH.id, "--episodes", "2", "--json"]) == 0
