@@ -25,6 +25,7 @@ install: $(VENV)/installed
 demo: install
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo.sh
 
+# Two processes, each given one test after the other: dealt out in blocks, the slow ones would fall to one of them.
 test: install
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
 

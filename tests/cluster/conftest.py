@@ -9,13 +9,6 @@ from tests.cluster.processes import SESSION
 from tests.cluster.runs import make_dataset
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts Ray, or kills processes, stays in one test process: two such at once would starve each other."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent and item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def session_mark() -> None:
     os.environ[SESSION] = str(os.getpid())
