@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,11 @@ class RolloutReport:
 
 Episodes = list[tuple[str, Episode]]
 """(id, episode): the id is the same however often the episode is handed over."""
+
+
+def next_sequence(ids: Iterable[str]) -> int:
+    """The first sequence number for calls of a driver that finds episodes of these ids: none of them is named again."""
+    return 1 + max((int(id.split("-")[1]) for id in ids), default=-1)
 
 
 class EnvRunner:

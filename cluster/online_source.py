@@ -13,7 +13,7 @@ import numpy as np
 
 from cluster.backend import Backend, Reference
 from cluster.crew import Crew
-from cluster.env_runner import RolloutReport
+from cluster.env_runner import RolloutReport, next_sequence
 from cluster.episode_log import EpisodeLog
 from cluster.options import OnlineRecipe, Recipe
 from cluster.runner_pool import RunnerPool
@@ -66,7 +66,7 @@ class OnlineSource:
             self._backend,
             online.envs_per_runner,
             online.rollout_steps,
-            first_sequence=reader.episodes,
+            first_sequence=next_sequence(reader.ids),
             stalled_seconds=stalled_seconds,
         )
         self._inserts: deque[_Insert] = deque()

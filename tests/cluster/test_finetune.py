@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import replay
+from cluster.env_runner import next_sequence
 from cluster.errors import RunError
 from cluster.finetune import finetune
 from cluster.options import Cadence, OnlineRecipe
@@ -139,10 +140,17 @@ def test_a_run_is_prolonged(dataset: Path, tmp_path: Path) -> None:
     run_online(tmp_path / "run", online_recipe(dataset), replace(ONLINE, env_steps=60))
     result = run_online(tmp_path / "run", online_recipe(dataset), ONLINE, resume=True)
     assert result.summary["env_steps"] == 120
+    assert result.summary["duplicates"] == 0
     assert result.steps == 120
     told = episodes(tmp_path / "run")
     assert told[-1]["env_steps"] == 120
     assert len({episode["id"] for episode in told}) == len(told)
+
+
+def test_a_driver_that_goes_on_names_no_episode_again() -> None:
+    # Runner 1 was started anew at call 50, long before there were 50 episodes.
+    assert next_sequence(["0-0-1", "1-1-1", "1-50-1", "0-0-2"]) == 51
+    assert next_sequence([]) == 0
 
 
 def test_evaluations_know_their_environment_steps(dataset: Path, tmp_path: Path) -> None:
