@@ -28,6 +28,7 @@ from cluster.loop import IN_FLIGHT, Listeners, Loop
 from cluster.options import Cadence, Recipe, Role, Topology
 from cluster.schedule import Schedule
 from cluster.serial_backend import SerialBackend
+from cluster.source import LogSource
 from learners.algorithm import Algorithm, Targets
 from replay import Batch, Dataset
 
@@ -209,7 +210,7 @@ class Run:
             checkpointed=lambda *_: None,
         )
         cadence = Cadence(validate_every=0, checkpoint_every=0)
-        loop = Loop(crew, self._view, recipe, cadence, listeners, late_chunk_seconds=30.0)
+        loop = Loop(crew, LogSource(crew, self._view, recipe), recipe, cadence, listeners, late_chunk_seconds=30.0)
         loop.run(None)
         self.labelled_by = loop.labelled_by
         return _steady(seen, 0 if recipe.fused else recipe.depth)

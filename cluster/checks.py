@@ -6,18 +6,43 @@ import dataclasses
 import logging
 from typing import Any
 
+import numpy as np
+
 import envs
 import replay
 from cluster import process
 from cluster.backend import Backend
 from cluster.crew import Crew
 from cluster.errors import RunError
-from cluster.options import Recipe, recipe_from_json
+from cluster.options import Recipe, Topology, recipe_from_json
 from cluster.run_folder import RunFolder
-from envs import EnvSpec
+from envs import EnvSpec, Exploration
+from learners.algorithm import Algorithm
 from replay.spaces import Spaces, observation_columns
 
 logger = logging.getLogger(__name__)
+
+
+def check_algorithm(algorithm: Algorithm, recipe: Recipe, topology: Topology) -> None:
+    """Raises `RunError` for updaters without anything to compute, and for batches that learners cannot share."""
+    if not recipe.fused and not algorithm.has_targets:
+        raise RunError(f"--updaters: {recipe.algorithm} has no targets to compute; leave the option out.")
+    if recipe.batch_size % topology.learners.count:
+        raise RunError(f"--batch-size: {recipe.batch_size} does not divide by --learners {topology.learners.count}.")
+
+
+def check_interaction(spec: EnvSpec, vectorization: str, exploration: Exploration) -> None:
+    """Raises `EnvError` for environments that cannot be stepped so, or explored so."""
+    vector = envs.make_vector(spec, 1, vectorization)
+    try:
+        envs.explore(
+            lambda observation, state: (observation, state),
+            vector.single_action_space,
+            exploration,
+            np.random.default_rng(0),
+        )
+    finally:
+        vector.close()
 
 
 def check_environment(spec: EnvSpec, spaces: Spaces) -> None:

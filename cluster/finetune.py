@@ -14,7 +14,14 @@ import replay
 from cluster import checkpoint, process
 from cluster.build import AlgorithmSpec
 from cluster.checkpoint import Arrays, Checkpoint
-from cluster.checks import check_environment, check_fingerprints, check_online_resume, describe_dataset
+from cluster.checks import (
+    check_algorithm,
+    check_environment,
+    check_fingerprints,
+    check_interaction,
+    check_online_resume,
+    describe_dataset,
+)
 from cluster.crew import Crew, OnlineSpec
 from cluster.env_runner import RunnerSpec
 from cluster.episode_log import EpisodeLog
@@ -28,6 +35,7 @@ from cluster.snapshots import Snapshots
 from cluster.supervise import RunResult, supervise
 from cluster.train import hold_diagnostics, make_backend, settle_devices, validation_view
 from envs import EnvSpec, Exploration
+from replay.mixing import Mixing
 from replay.online import Eviction, OnlineReader, OnlineStore
 from replay.spaces import Spaces
 from replay.view import View, extended
@@ -80,12 +88,16 @@ def finetune(
         statistics = beginning.statistics
     spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, spaces, statistics, recipe.seed, recipe.compile)
     algorithm = spec.create("cpu")
-    if not recipe.fused and not algorithm.has_targets:
-        raise RunError(f"--updaters: {recipe.algorithm} has no targets to compute; leave the option out.")
-    if recipe.batch_size % topology.learners.count:
-        raise RunError(f"--batch-size: {recipe.batch_size} does not divide by --learners {topology.learners.count}.")
+    check_algorithm(algorithm, recipe, topology)
+    if recipe.shards_per_draw is not None:
+        raise RunError("--shards-per-draw: draws of fine-tuning are from all shards; leave the option out.")
     check_environment(environment, spaces)
     exploration = Exploration(online.noise, online.random_probability)
+    check_interaction(environment, online.vectorization, exploration)
+    mixing = Mixing(online.share, online.final_share, recipe.steps if online.final_share is not None else 0)
+    eviction = None
+    if online.capacity is not None or online.max_age is not None or online.min_return is not None:
+        eviction = Eviction(online.capacity, online.max_age, online.min_return)
     scores = datasets[0][0].reference_scores if len(datasets) == 1 else None
     if scores is None and beginning is not None and beginning.reference_scores is not None:
         scores = (beginning.reference_scores[0], beginning.reference_scores[1])
@@ -117,7 +129,6 @@ def finetune(
     if not store.exists():
         OnlineStore.create(store, spaces, provenance=_provenance(config, run), reference_scores=scores).close()
     reader = OnlineReader(store)
-    reader.refresh()
     runner = RunnerSpec(
         spec,
         environment,
@@ -128,9 +139,6 @@ def finetune(
         recipe.seed,
         recipe.threads,
     )
-    eviction = None
-    if online.capacity is not None or online.max_age is not None or online.min_return is not None:
-        eviction = Eviction(online.capacity, online.max_age, online.min_return)
     view = logged if logged is not None else extended(None, reader.dataset(0))
     backend = make_backend(recipe, topology, view, evaluation is not None, online=True)
     try:
@@ -149,7 +157,7 @@ def finetune(
         snapshots = Snapshots(run / "snapshots.jsonl")
         episodes = EpisodeLog(run / "episodes.jsonl", reader.rows_of(reader.ids))
         source = OnlineSource(
-            crew, logged, recipe, online, reader, snapshots, episodes, stalled_seconds=stalled_seconds
+            crew, logged, recipe, online, mixing, reader, snapshots, episodes, stalled_seconds=stalled_seconds
         )
         try:
             return supervise(

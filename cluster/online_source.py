@@ -48,6 +48,7 @@ class OnlineSource:
         logged: View | None,
         recipe: Recipe,
         online: OnlineRecipe,
+        mixing: Mixing,
         reader: OnlineReader,
         snapshots: Snapshots,
         episodes: EpisodeLog,
@@ -58,9 +59,8 @@ class OnlineSource:
         self._backend: Backend = crew.backend
         self._schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
         self._limiter = online.limiter(recipe.chunk_steps, len(crew.runners))
-        self._mixing = Mixing(online.share, online.final_share, recipe.steps if online.final_share is not None else 0)
+        self._mixing = mixing
         self._reader, self._snapshots, self._episodes = reader, snapshots, episodes
-        self._reader.refresh()
         self._pool = RunnerPool(
             crew.runners,
             self._backend,

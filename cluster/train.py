@@ -13,7 +13,7 @@ import replay
 from cluster import checkpoint, process
 from cluster.backend import Backend
 from cluster.build import AlgorithmSpec
-from cluster.checks import check_environment, check_fingerprints, check_resume, describe_dataset
+from cluster.checks import check_algorithm, check_environment, check_fingerprints, check_resume, describe_dataset
 from cluster.crew import Crew, shard_actor_count, updater_count
 from cluster.errors import RunError
 from cluster.evaluator import EvaluationSpec
@@ -56,10 +56,7 @@ def train(
     statistics = plain(view.statistics)
     spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, view.spaces, statistics, recipe.seed, recipe.compile)
     algorithm = spec.create("cpu")
-    if not recipe.fused and not algorithm.has_targets:
-        raise RunError(f"--updaters: {recipe.algorithm} has no targets to compute; leave the option out.")
-    if recipe.batch_size % topology.learners.count:
-        raise RunError(f"--batch-size: {recipe.batch_size} does not divide by --learners {topology.learners.count}.")
+    check_algorithm(algorithm, recipe, topology)
     if algorithm.requires.kind == "episodes" and (recipe.priority_exponent > 0 or recipe.shards_per_draw is not None):
         raise RunError(
             f"--priority-exponent, --shards-per-draw: {recipe.algorithm} learns from whole episodes, and these are for "

@@ -16,7 +16,8 @@ from cluster.errors import RunError
 from cluster.finetune import finetune
 from cluster.options import Cadence, OnlineRecipe
 from cluster.train import train
-from envs import EnvSpec
+from envs import EnvError, EnvSpec
+from replay import DataError
 from tests.cluster.online_runs import ONLINE, QUIET, REACH, beginning_of, online_recipe, run_online
 from tests.cluster.runs import KNOBS, SERIAL, assert_same_parameters, parameters, recipe, run_once
 
@@ -172,12 +173,16 @@ def test_evaluations_know_their_environment_steps(dataset: Path, tmp_path: Path)
         ({"learning_starts": 120}, r"--learning-starts: found 120, but the run ends after 120"),
         ({"updates_per_step": 0.0}, r"--updates-per-step: found 0"),
         ({"env_steps": 0}, r"--env-steps: found 0"),
+        ({"share": 1.5}, r"share: found 1\.5"),
+        ({"vectorization": "threads"}, r"vectorization: found 'threads'"),
+        ({"noise": -1.0}, r"noise: found -1\.0"),
+        ({"capacity": 0}, r"max_transitions: found 0"),
     ],
 )
 def test_bounds_that_are_impossible_are_refused(
     change: dict[str, Any], message: str, dataset: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(RunError, match=message):
+    with pytest.raises((RunError, DataError, EnvError), match=message):
         run_online(tmp_path / "run", online_recipe(dataset), OnlineRecipe(**{**vars(ONLINE), **change}))
     assert not (tmp_path / "run").exists()
 
