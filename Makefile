@@ -5,12 +5,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PEERS := .venv-peers
 PIP_FLAGS := --no-input --disable-pip-version-check --quiet --quiet --progress-bar off
-# learning.py takes hours, and has a door of its own.
-BENCHMARKS ?= $(filter-out benchmarks/learning.py,$(sort $(wildcard benchmarks/[a-z]*.py)))
+# These take hours, and have doors of their own.
+BENCHMARKS ?= $(filter-out benchmarks/learning.py benchmarks/finetune.py,$(sort $(wildcard benchmarks/[a-z]*.py)))
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench learning
+.PHONY: help install demo test lint bench learning finetune
 
 help:
 	@echo "make install   .venv with everything in it; then .venv/bin/quiver --help"
@@ -19,6 +19,7 @@ help:
 	@echo "make lint      style, types, and which package may import which"
 	@echo "make bench     the benchmarks, beside the peers they name (installs those into $(PEERS))"
 	@echo "make learning  every method trained and scored beside d3rlpy's: hours, and it resumes; ARGS=--dry-run tells"
+	@echo "make finetune  policies trained on weakened logs go on in the environment: about two hours, and it resumes"
 
 install: $(VENV)/installed
 
@@ -42,6 +43,9 @@ bench: $(PEERS)/installed
 
 learning: install $(PEERS)/installed
 	$(VENV)/bin/python benchmarks/learning.py --peers $(PEERS) $(or $(ARGS),--minimal)
+
+finetune: install
+	$(VENV)/bin/python benchmarks/finetune.py $(ARGS)
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(call environment,$(VENV))

@@ -34,6 +34,7 @@ import _learning_table as table
 from _learning_job import D3RLPY, LIBRARIES, QUIVER, Job, expected_seconds, run, settings
 from _learning_methods import METHODS
 from _learning_tasks import REPOSITORY, TASKS, dataset
+from _stored import duration
 
 import learners
 
@@ -183,13 +184,6 @@ def show_plan(jobs: Sequence[Job], options: argparse.Namespace) -> None:
     )
     at_once = 1 if options.serial else options.parallel
     print(f"{len(jobs)} jobs, about {duration(sum(costs) / at_once)} with {at_once} at once")
-
-
-def duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes == 0:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 # --- Running ---

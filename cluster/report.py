@@ -55,25 +55,30 @@ def render(run: Path, config: Record, metrics: Sequence[Record], summary: Record
     sections = [
         f"<header><h1>{escape(title)}</h1><p>run <b>{escape(run.resolve().name)}</b>, {escape(state)}</p></header>",
         _tiles(_headline(config, metrics, evaluations, summary)),
-        _section("Evaluation", evaluation_charts(evaluations), "no environment to evaluate in") if evaluations else "",
-        _section("Interaction", metric_charts(metrics, lambda name: name in INTERACTION)),
-        _section("Losses", metric_charts(metrics, lambda name: "loss" in name)),
-        _section("Overestimation", overestimation(config, metrics, evaluations)),
-        _section(
+        section("Evaluation", evaluation_charts(evaluations), "no environment to evaluate in") if evaluations else "",
+        section("Interaction", metric_charts(metrics, lambda name: name in INTERACTION)),
+        section("Losses", metric_charts(metrics, lambda name: "loss" in name)),
+        section("Overestimation", overestimation(config, metrics, evaluations)),
+        section(
             "Other diagnostics",
             metric_charts(metrics, lambda name: "loss" not in name and name not in _ELSEWHERE),
         ),
-        _section("Speed", speed_charts(metrics)),
-        _section("Data", [datasets_table(config["datasets"])] if config["datasets"] else []),
-        _section("Who did what", roles_tables(summary)) if summary else "",
-        _section("Configuration", configuration_tables(config)),
-        _section("Do it again", [commands_again(config, run)]),
+        section("Speed", speed_charts(metrics)),
+        section("Data", [datasets_table(config["datasets"])] if config["datasets"] else []),
+        section("Who did what", roles_tables(summary)) if summary else "",
+        section("Configuration", configuration_tables(config)),
+        section("Do it again", [commands_again(config, run)]),
     ]
+    return page(title, sections)
+
+
+def page(title: str, sections: Iterable[str]) -> str:
+    """A page in the report's style; `title` is text, the sections are HTML, and empty ones are left out."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body><main>\n"
-        + "\n".join(section for section in sections if section)
+        + "\n".join(found for found in sections if found)
         + "\n</main></body></html>\n"
     )
 
@@ -121,7 +126,7 @@ def _tiles(tiles: Sequence[tuple[str, str]]) -> str:
     return f'<section class="tiles">{cells}</section>'
 
 
-def _section(title: str, parts: Sequence[str], empty: str = "") -> str:
+def section(title: str, parts: Sequence[str], empty: str = "") -> str:
     content = "".join(parts) or (f"<p>{escape(empty)}</p>" if empty else "")
     return f'<section><h2>{escape(title)}</h2><div class="parts">{content}</div></section>' if content else ""
 
