@@ -39,6 +39,13 @@ class Job:
     def parts(self) -> tuple[Task, Method]:
         return TASKS[self.task], METHODS[self.method]
 
+    @property
+    def offline_steps(self) -> int:
+        task, method = self.parts
+        if self.way != OFFLINE_THEN_ONLINE:
+            return 0
+        return method.offline_steps.get(task.name, task.offline_steps)
+
     def commands(self, log: str = "LOG", offline: str = "OFFLINE", online: str = "ONLINE") -> list[list[str]]:
         """What `quiver` is called with, on the dataset `log`, to make the runs `offline` and `online`.
 
@@ -51,7 +58,7 @@ class Job:
         updates = task.env_steps * method.updates_per_step
         calls = []
         if self.way == OFFLINE_THEN_ONLINE:
-            learned = ["--algo", method.algorithm, "--steps", str(task.offline_steps), *knobs]
+            learned = ["--algo", method.algorithm, "--steps", str(self.offline_steps), *knobs]
             calls.append(["train", "--dataset", log, *task.weakened, "--run", offline, *learned, *evaluated, *same])
             begun = ["--from", offline]
         else:
@@ -81,7 +88,7 @@ def path_of(folder: Path, job: Job) -> Path:
 
 def expected_seconds(job: Job) -> float:
     task, method = job.parts
-    steps = task.env_steps * method.updates_per_step + task.offline_steps * (job.way == OFFLINE_THEN_ONLINE)
+    steps = task.env_steps * method.updates_per_step + job.offline_steps
     interaction = task.env_steps * task.milliseconds / 1e3 + (POINTS + 2) * task.evaluation_seconds
     return 2 * STARTUP_SECONDS + steps * method.milliseconds[task.name] / 1e3 + interaction
 

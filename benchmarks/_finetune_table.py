@@ -12,7 +12,7 @@ from typing import Any
 
 import _stored as stored
 from _finetune_job import Job, path_of
-from _finetune_tasks import FROM_SCRATCH, LOGS_FROM_THE_START, OFFLINE_THEN_ONLINE, PROVEN, TASKS, Task
+from _finetune_tasks import FROM_SCRATCH, LOGS_FROM_THE_START, METHODS, OFFLINE_THEN_ONLINE, PROVEN, TASKS, Task
 
 from cluster.report import page, section
 from cluster.svg import Curve, line_chart
@@ -125,12 +125,12 @@ _HEAD = (
 
 
 def _claims(cells: Mapping[tuple[str, str], Cell]) -> dict[str, dict[str, bool]]:
-    """By method, for those that the benchmark makes claims of and that were run."""
+    """By method, for those that the benchmark makes claims of; none of one seed, whose spread nobody knows."""
     pairs = {method: (cells.get((method, OFFLINE_THEN_ONLINE)), cells.get((method, FROM_SCRATCH))) for method in PROVEN}
     return {
         method: verdicts(online, scratch)
         for method, (online, scratch) in pairs.items()
-        if online and scratch and online.curves and scratch.curves
+        if online and scratch and min(len(online.curves), len(scratch.curves)) > 1
     }
 
 
@@ -144,9 +144,13 @@ _WAYS = {
 
 
 def _about(task: Task) -> list[str]:
+    fewer = {
+        name: method.offline_steps[task.name] for name, method in METHODS.items() if task.name in method.offline_steps
+    }
+    others = "".join(f" ({name}: {steps:,})" for name, steps in fewer.items())
     return [
-        f"{task.weakening} {task.offline_steps:,} gradient steps offline; {task.env_steps:,} environment steps online; "
-        f"{task.episodes} episodes an evaluation."
+        f"{task.weakening} {task.offline_steps:,} gradient steps offline{others}; {task.env_steps:,} environment steps "
+        f"online; {task.episodes} episodes an evaluation."
     ]
 
 
