@@ -60,7 +60,7 @@ class Job:
         if self.way == OFFLINE_THEN_ONLINE:
             learned = ["--algo", method.algorithm, "--steps", str(self.offline_steps), *knobs]
             calls.append(["train", "--dataset", log, *task.weakened, "--run", offline, *learned, *evaluated, *same])
-            begun = ["--from", offline]
+            begun = ["--from", offline, *method.online.get(task.name, ())]
         else:
             logs = ["--dataset", log, *task.weakened] if self.way == LOGS_FROM_THE_START else []
             begun = ["--algo", method.algorithm, *logs, *knobs, *evaluated]

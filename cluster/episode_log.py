@@ -1,4 +1,4 @@
-"""The acknowledged episodes of an online run, one line each, for people and for plots."""
+"""The stored episodes of an online run, one line each, for people and for plots."""
 
 from __future__ import annotations
 
@@ -15,22 +15,20 @@ RECENT = 20
 
 
 class EpisodeLog:
-    """`episodes.jsonl`: written from the store alone, so that the two agree whatever was killed when."""
+    """`episodes.jsonl`: written from the store alone, in its order, so that the two agree whatever was killed."""
 
     def __init__(self, path: Path, stored: Iterable[Mapping[str, Any]]) -> None:
         self._recent: deque[Mapping[str, Any]] = deque(maxlen=RECENT)
-        self._known: set[str] = set()
+        self.count = 0
+        """Of those that stand there."""
         self._steps = 0
         self._file = path.open("w", encoding="utf-8")
         self.add(stored)
 
     def add(self, episodes: Iterable[Mapping[str, Any]]) -> None:
-        """Each with id, length, return, success (1, 0, or −1 where unknown), runner and version; those that stand there
-        already are left out."""
+        """Each with id, length, return, success (1, 0, or −1 where unknown), runner and version."""
         for episode in episodes:
-            if episode["id"] in self._known:
-                continue
-            self._known.add(episode["id"])
+            self.count += 1
             self._steps += int(episode["length"])
             self._file.write(json.dumps({**episode, "env_steps": self._steps}) + "\n")
             self._recent.append(episode)

@@ -155,7 +155,7 @@ def finetune(
         check_fingerprints(backend, crew, allow_mixed=topology.allow_mixed)
         validation = validation_view(datasets, recipe) if datasets else None
         snapshots = Snapshots(run / "snapshots.jsonl")
-        episodes = EpisodeLog(run / "episodes.jsonl", reader.rows_of(reader.ids))
+        episodes = EpisodeLog(run / "episodes.jsonl", reader.rows_since(0))
         source = OnlineSource(
             crew, logged, recipe, online, mixing, reader, snapshots, episodes, stalled_seconds=stalled_seconds
         )

@@ -204,8 +204,8 @@ class OnlineSource:
         # The file system may show the journal a little later than the writer's answer comes.
         while self._reader.refresh() < inserted.snapshot:
             time.sleep(PATIENCE)
-        # Where the writer died between the disk and its answer, all of them come back as duplicates.
-        self._episodes.add(self._reader.rows_of((*inserted.accepted, *inserted.duplicates)))
+        # All that is new, in the store's order: it need not be the order of the answers, where a writer died.
+        self._episodes.add(self._reader.rows_since(self._episodes.count))
         self._pool.stored(insert.report)
 
     def _send_out(self) -> None:

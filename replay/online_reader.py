@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +82,10 @@ class OnlineReader:
             self._dataset = Dataset(self.path, *self._ledger.at(wanted), snapshot=wanted)
         return self._dataset
 
-    def rows_of(self, ids: Iterable[str]) -> list[Mapping[str, Any]]:
-        """What the journal says of these episodes, evicted or not: number, id, length, return, success, task, source
-        and split, and whatever the caller of `insert` added. KeyError for an id that was not read."""
-        numbers = np.array([self._ledger.numbers[name] for name in ids], np.int64)
+    def rows_since(self, number: int) -> list[Mapping[str, Any]]:
+        """What the journal says of the episodes from `number` on, in their order, evicted or not: number, id, length,
+        return, success, task, source and split, and whatever the caller of `insert` added."""
+        numbers = np.arange(number, self.episodes)
         names = ("length", "return", "success", "task", "source", "split", "terminated", "truncated")
         table = self._ledger.episodes(numbers)
         columns = [table[name].tolist() for name in names]

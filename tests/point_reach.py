@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from gymnasium import spaces
 
 ID = "tests.point_reach:PointReach-v0"
 FRAGILE = "tests.point_reach:FragileReach-v0"
+STALLING = "tests.point_reach:StallingReach-v0"
 
 
 class PointReach(gym.Env[np.ndarray, np.ndarray]):
@@ -37,24 +39,45 @@ class PointReach(gym.Env[np.ndarray, np.ndarray]):
         return np.concatenate([self._position, self._velocity]).astype(np.float32)
 
 
-class FragileReach(PointReach):
-    """The same, but in the first process that steps one, which a file in `folder` tells, each third step fails."""
+class OneOfThem(PointReach):
+    """The same, but the first process that steps one, which a file in `folder` tells, is an unlucky robot."""
 
     def __init__(self, folder: str) -> None:
-        self._mark = Path(folder) / "fragile"
+        self._folder = Path(folder)
         self._steps = 0
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        mark = self._folder / "unlucky"
         try:
-            with self._mark.open("x") as file:
+            with mark.open("x") as file:
                 file.write(str(os.getpid()))
         except FileExistsError:
             pass
         self._steps += 1
-        if self._steps == 3 and self._mark.read_text() == str(os.getpid()):
-            raise ConnectionError("the robot does not answer")
+        if mark.read_text() == str(os.getpid()):
+            self.misfortune()
         return super().step(action)
+
+    def misfortune(self) -> None:
+        """Before each of its steps."""
+
+
+class FragileReach(OneOfThem):
+    """Each third step fails."""
+
+    def misfortune(self) -> None:
+        if self._steps == 3:
+            raise ConnectionError("the robot does not answer")
+
+
+class StallingReach(OneOfThem):
+    """The third step takes until there is a file `answer` in `folder`; the hundredth takes for ever."""
+
+    def misfortune(self) -> None:
+        while self._steps == 100 or (self._steps == 3 and not (self._folder / "answer").exists()):
+            time.sleep(0.01)
 
 
 gym.register("PointReach-v0", PointReach, max_episode_steps=12)
 gym.register("FragileReach-v0", FragileReach, max_episode_steps=12)
+gym.register("StallingReach-v0", StallingReach, max_episode_steps=12)

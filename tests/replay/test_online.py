@@ -76,7 +76,8 @@ def test_what_is_inserted_can_be_read(store, episode):
         assert (found.source, found.success, found.split) == (f"log {number}", None, "train")
     reader = OnlineReader(store.path)
     assert (reader.snapshot, reader.episodes, reader.transitions, reader.ids) == (2, 3, 12, ("e0", "e1", "e2"))
-    assert reader.rows_of(["e2", "e0"])[0] == {
+    assert [row["id"] for row in reader.rows_since(1)] == ["e1", "e2"]
+    assert reader.rows_since(2)[0] == {
         "version": 6, "episode": 2, "id": "e2", "length": 1, "return": 200.0, "success": -1, "task": "",
         "source": "log 2", "split": "train", "terminated": 0, "truncated": 1,
     }  # fmt: skip
