@@ -14,7 +14,7 @@ from _learning_trainer import Values
 from replay import Batch, Dataset, Request
 
 with contextlib.redirect_stderr(io.StringIO()):  # what gym has to say when it is imported
-    import d3rlpy  # type: ignore[import-not-found]  # lives in an environment of its own
+    import d3rlpy
 
 
 class D3rlpyTrainer:

@@ -72,7 +72,8 @@ class PlainIQL:
         self.optimiser = torch.optim.Adam(
             [*self.critic.parameters(), *self.value.parameters(), *self.policy.parameters()], lr=3e-4, fused=True
         )
-        self.pairs = list(self.target_critic.parameters()), list(self.critic.parameters())
+        self.targets: list[Tensor] = [*self.target_critic.parameters()]
+        self.followed: list[Tensor] = [*self.critic.parameters()]
         self.loss_function = torch.compile(self.loss) if compile else self.loss
 
     def loss(
@@ -93,10 +94,10 @@ class PlainIQL:
         names = ("observation", "action", "reward", "discount", "next_observation")
         loss = self.loss_function(*(torch.from_numpy(batch[name]) for name in names))
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimiser.step()
         with torch.no_grad():
-            torch._foreach_lerp_(*self.pairs, 0.005)
+            torch._foreach_lerp_(self.targets, self.followed, 0.005)
         return loss.detach()
 
 
@@ -112,6 +113,6 @@ class PlainBC:
     def update(self, batch: Arrays) -> Tensor:
         loss = self.loss_function(torch.from_numpy(batch["observation"]), torch.from_numpy(batch["action"]))
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimiser.step()
         return loss.detach()

@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import _common as bench
 import numpy as np
@@ -109,7 +109,8 @@ def write(path: Path, steps: list[Arrays]) -> Dataset:
         flags = np.zeros(LENGTH, np.uint8)
         with DatasetWriter(path, SPACES, provenance={"source": "made up"}, validation_fraction=0.0) as writer:
             for entry in steps:
-                writer.add(Episode(**entry, terminated=flags, truncated=flags))
+                rows = entry["observation"], entry["action"], entry["reward"]
+                writer.add(Episode(*rows, terminated=flags, truncated=flags))
             writer.finish()
     return replay.open(path)
 
@@ -139,7 +140,10 @@ def contestants(algorithm: str, batches: list[Arrays], own: list[Arrays], datase
 def ours(algorithm: str, batches: list[Arrays], *, compile: bool) -> Step:
     learner = learners.create(algorithm, SPACES, compile=compile, hidden=(WIDTH, WIDTH))
     truncated, index = np.zeros(BATCH, np.uint8), np.arange(BATCH)
-    made = [Batch(**batch, truncated=truncated, index=index, key=(0, n)) for n, batch in enumerate(batches)]
+    made = [
+        Batch[np.ndarray](**cast("dict[str, Any]", batch), truncated=truncated, index=index, key=(0, n))
+        for n, batch in enumerate(batches)
+    ]
     return lambda number: learner.update(made[number % len(made)])
 
 
