@@ -53,7 +53,7 @@ class Job:
         """
         task, method = self.parts
         same = ["--seed", str(self.seed), "--threads", "1", "--serial", "--validate-every", "0"]
-        knobs = [*task.knobs, *method.knobs.get(task.name, ())]
+        knobs = method.knobs.get(task.name, ())
         evaluated = [*task.environment, "--eval-episodes", str(task.episodes)]
         updates = task.env_steps * method.updates_per_step
         calls = []
