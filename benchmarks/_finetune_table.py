@@ -29,7 +29,7 @@ class Cell:
 
     planned: int
     env_steps: tuple[float, ...]
-    """Means over the seeds: an evaluation follows the end of an episode."""
+    """Those that the gradient steps before each evaluation are worth: what is stored comes in whole episodes."""
     curves: tuple[tuple[float, ...], ...]
     """A curve for each seed that was run."""
     reason: str
@@ -83,7 +83,7 @@ def cell(folder: Path, jobs: Sequence[Job]) -> Cell:
             results.append(result["curve"])
     return Cell(
         planned=len(jobs),
-        env_steps=tuple(fmean(point["env_steps"] for point in points) for points in zip(*results, strict=True)),
+        env_steps=tuple(point["step"] / jobs[0].parts[1].updates_per_step for point in (results[0] if results else [])),
         curves=tuple(tuple(point["score"] for point in result) for result in results),
         reason="; ".join(sorted(reasons)),
     )

@@ -25,7 +25,7 @@ class RLPDConfig(REDQConfig):
     layer_norm: bool = True  # LayerNorm before each activation of the value networks.
     backup_entropy: bool = True  # Subtract α·log π from the bootstrapped value, as SAC does.
     target_entropy: float | None = None  # H̄ of the policy; minus half the number of action elements where not given.
-    policy_every: int = 20  # The policy and the temperature move at every so many steps.
+    policy_every: int = 20  # The policy and the temperature move at every so many steps: those of one environment step.
 
 
 class RLPD(REDQ):
