@@ -76,10 +76,14 @@ def log_of(task: Task, data: Path | None, work: Path) -> Path:
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
         reader, _, file = task.source.partition(":")
-        reward = ["--reward", str(REPOSITORY / task.reward)] if task.reward else []
-        source = f"{reader}:{data_folder(data) / file}"
-        call(["ingest", source, "--out", str(out), *task.ingested, *reward], out.with_suffix(".txt"))
+        call(ingestion(task, f"{reader}:{data_folder(data) / file}", str(out), REPOSITORY), out.with_suffix(".txt"))
     return out
+
+
+def ingestion(task: Task, source: str, log: str = "LOG", repository: Path = Path()) -> list[str]:
+    """What `quiver` is called with to make the dataset `log`."""
+    reward = ["--reward", str(repository / task.reward)] if task.reward else []
+    return ["ingest", source, "--out", log, *task.ingested, *reward]
 
 
 def path_of(folder: Path, job: Job) -> Path:

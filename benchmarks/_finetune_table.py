@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import _stored as stored
-from _finetune_job import Job, path_of
+from _finetune_job import Job, ingestion, path_of
 from _finetune_tasks import FROM_SCRATCH, LOGS_FROM_THE_START, METHODS, OFFLINE_THEN_ONLINE, PROVEN, TASKS, Task
 
 from cluster.report import page, section
@@ -192,6 +192,9 @@ def _told(claims: Mapping[str, Mapping[str, bool]]) -> list[str]:
 def _commands(groups: Mapping[tuple[str, str, str], Sequence[Job]]) -> list[str]:
     """Of the first seed; the others differ in --seed."""
     lines = []
+    for name in dict.fromkeys(task for task, _, _ in groups):
+        made = shlex.join(["quiver", *ingestion(TASKS[name], TASKS[name].source)])
+        lines += [f"{name}, the log:", "", "```", made, "```", ""]
     for (task, method, way), jobs in groups.items():
         lines += [f"{task}, {method}, {_WAYS[way]}:", "", "```"]
         lines += [shlex.join(["quiver", *arguments]) for arguments in jobs[0].commands()]
