@@ -58,12 +58,12 @@ class Job:
         updates = task.env_steps * method.updates_per_step
         calls = []
         if self.way == OFFLINE_THEN_ONLINE:
-            learned = ["--algo", method.algorithm, "--steps", str(self.offline_steps), *knobs]
+            learned = ["--algo", method.name, "--steps", str(self.offline_steps), *knobs]
             calls.append(["train", "--dataset", log, *task.weakened, "--run", offline, *learned, *evaluated, *same])
             begun = ["--from", offline, *method.online.get(task.name, ())]
         else:
             logs = ["--dataset", log, *task.weakened] if self.way == LOGS_FROM_THE_START else []
-            begun = ["--algo", method.algorithm, *logs, *knobs, *evaluated]
+            begun = ["--algo", method.name, *logs, *knobs, *evaluated]
         budget = ["--env-steps", str(task.env_steps), "--updates-per-step", f"{method.updates_per_step:g}"]
         cadence = ["--eval-every", f"{updates / POINTS:.0f}"]
         calls.append(["finetune", *begun, "--run", online, *budget, *cadence, *same])

@@ -44,7 +44,7 @@ class Task:
 @dataclass(frozen=True)
 class Method:
     name: str
-    algorithm: str
+    """As `learners.create` knows it."""
     ways: tuple[str, ...]
     milliseconds: Mapping[str, float]
     """Of a gradient step on one core, roughly, by task."""
@@ -122,7 +122,6 @@ METHODS = {
     for method in (
         Method(
             "iql",
-            "iql",
             (OFFLINE_THEN_ONLINE, FROM_SCRATCH),
             {"umaze": 11.0, "halfcheetah": 5.5},
             {
@@ -132,14 +131,10 @@ METHODS = {
         ),
         Method(
             "calql",
-            "calql",
             (OFFLINE_THEN_ONLINE, FROM_SCRATCH),
             {"umaze": 17.0, "halfcheetah": 17.0},
             {
-                "umaze": (
-                    *(*_CALQL, "--max-target-backup", "--conservative-weight", "1"),
-                    *("--reward-scale", "100"),
-                ),
+                "umaze": (*_CALQL, "--max-target-backup", "--conservative-weight", "1", "--reward-scale", "100"),
                 "halfcheetah": (*_FIFTH, *_CALQL, "--no-max-target-backup", "--conservative-weight", "5"),
             },
             # With 3e-4 it swings from one fall to the next; with 1e-4 offline, it stays near 0 for so few steps.
@@ -147,7 +142,6 @@ METHODS = {
             offline_steps={"halfcheetah": 8_000},  # a step is three times as dear as IQL's
         ),
         Method(
-            "awac",
             "awac",
             (OFFLINE_THEN_ONLINE,),
             {"umaze": 12.0, "halfcheetah": 6.0},
@@ -160,24 +154,18 @@ METHODS = {
         # be 40 minutes a seed. In sparse tasks they leave the entropy out of targets: it rewards not to arrive.
         Method(
             "rlpd",
-            "rlpd",
             (LOGS_FROM_THE_START,),
             {"umaze": 12.0, "halfcheetah": 12.0},
-            {
-                "umaze": (*_RLPD, "--reward-scale", "100", "--no-backup-entropy"),
-                "halfcheetah": _RLPD,
-            },
+            {"umaze": (*_RLPD, "--reward-scale", "100", "--no-backup-entropy"), "halfcheetah": _RLPD},
             updates_per_step=5.0,
         ),
         Method(
-            "sac",
             "sac",
             (FROM_SCRATCH,),
             {"umaze": 11.0, "halfcheetah": 5.5},
             {"umaze": (*_WIDE, "--reward-scale", "100"), "halfcheetah": _MIDDLE},
         ),
         Method(
-            "td3",
             "td3",
             (FROM_SCRATCH,),
             {"umaze": 9.0, "halfcheetah": 4.5},
