@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,12 @@ def machine() -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def versions(*more: str) -> dict[str, str]:
+    """Of Python, of what scores in simulators depend on, and of `more` packages."""
+    names = ("torch", "numpy", "gymnasium", "mujoco", *more)
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def machine_line(found: Mapping[str, Any]) -> str:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import _common as bench
+import _stored as stored
 from _finetune_tasks import LOGS_FROM_THE_START, METHODS, OFFLINE_THEN_ONLINE, POINTS, TASKS, Method, Task
 from _learning_tasks import REPOSITORY, data_folder
 
@@ -90,6 +89,18 @@ def path_of(folder: Path, job: Job) -> Path:
     return folder / job.task / f"{job.method}-{job.way}-seed{job.seed}.json"
 
 
+def stored_result(folder: Path, job: Job) -> tuple[dict[str, Any] | None, str]:
+    """The result of the job as it is planned now; or None, and why there is none."""
+    result = stored.load(path_of(folder, job))
+    if result is None:
+        return None, "not run"
+    if "error" in result:
+        return None, f"failed ({result['error']})"
+    if result["commands"] != job.commands():
+        return None, "not run with these commands"
+    return result, ""
+
+
 def expected_seconds(job: Job) -> float:
     task, method = job.parts
     steps = task.env_steps * method.updates_per_step + job.offline_steps
@@ -102,7 +113,7 @@ def run(job: Job, log: Path, work: Path) -> dict[str, Any]:
 
     Raises `RuntimeError` with its last line where one of them fails.
     """
-    folder = work / job.task / f"{job.method}-{job.way}-seed{job.seed}"
+    folder = path_of(work, job).with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     began = time.perf_counter()
@@ -117,8 +128,7 @@ def run(job: Job, log: Path, work: Path) -> dict[str, Any]:
         "curve": curve(folder / "online", task),
         "fresh": fresh(folder / "online"),
         "seconds": round(time.perf_counter() - began, 1),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("torch", "numpy", "gymnasium", "mujoco")},
+        "versions": bench.versions(),
         "machine": machine,
     }
 

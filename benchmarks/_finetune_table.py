@@ -10,8 +10,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import _stored as stored
-from _finetune_job import Job, ingestion, path_of
+from _finetune_job import Job, ingestion, stored_result
 from _finetune_tasks import FROM_SCRATCH, LOGS_FROM_THE_START, METHODS, OFFLINE_THEN_ONLINE, PROVEN, TASKS, Task
 
 from cluster.report import page, section
@@ -70,22 +69,13 @@ def verdicts(online: Cell, scratch: Cell) -> dict[str, bool]:
 
 def cell(folder: Path, jobs: Sequence[Job]) -> Cell:
     """What is stored of `jobs`, which differ in their seeds only."""
-    results, reasons = [], set()
-    for job in jobs:
-        result = stored.load(path_of(folder, job))
-        if result is None:
-            reasons.add("not run")
-        elif "error" in result:
-            reasons.add(f"failed ({result['error']})")
-        elif result["commands"] != job.commands():
-            reasons.add("not run with these commands")
-        else:
-            results.append(result["curve"])
+    found = [stored_result(folder, job) for job in jobs]
+    results = [result["curve"] for result, _ in found if result is not None]
     return Cell(
         planned=len(jobs),
         env_steps=tuple(point["step"] / jobs[0].parts[1].updates_per_step for point in (results[0] if results else [])),
         curves=tuple(tuple(point["score"] for point in result) for result in results),
-        reason="; ".join(sorted(reasons)),
+        reason="; ".join(sorted({reason for _, reason in found if reason})),
     )
 
 

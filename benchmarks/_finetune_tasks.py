@@ -10,7 +10,7 @@ POINTS = 20
 """Evaluations of an online stage, evenly spaced, besides the one before it."""
 
 
-OFFLINE_THEN_ONLINE, LOGS_FROM_THE_START, FROM_SCRATCH = WAYS = ("offline-online", "with-logs", "scratch")
+OFFLINE_THEN_ONLINE, LOGS_FROM_THE_START, FROM_SCRATCH = ("offline-online", "with-logs", "scratch")
 """Trained on the log, then on it and fresh data; on both from the start; on fresh data alone."""
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import time
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +106,7 @@ def run(job: Job, data: Path, steps_scale: float, device: str) -> dict[str, Any]
         "seconds": round(time.perf_counter() - began, 1),
         "training_seconds": round(training, 1),
         "device": device,
-        "versions": _versions(job.library),
+        "versions": bench.versions(*(["d3rlpy"] if job.library == D3RLPY else [])),
         "machine": bench.machine(),
     }
 
@@ -123,11 +121,6 @@ def _trainer(job: Job, dataset: Dataset, asked: Request, probe: Batch[np.ndarray
 
     options = method.peer_options(method.knobs_for(task))
     return D3rlpyTrainer(dataset, options, method.batch, asked, probe, seed=job.seed, device=device)
-
-
-def _versions(library: str) -> dict[str, str]:
-    names = ["torch", "numpy", "gymnasium", "mujoco", *(["d3rlpy"] if library == D3RLPY else [])]
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def _finite(value: float | None) -> float | None:

@@ -22,13 +22,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import _common as bench
 import _finetune_table as table
 import _stored as stored
-from _finetune_job import Job, expected_seconds, log_of, path_of, run
+from _finetune_job import Job, expected_seconds, log_of, path_of, run, stored_result
 from _finetune_tasks import METHODS, SEEDS, TASKS
 from _learning_tasks import REPOSITORY
 
@@ -87,11 +88,11 @@ def to_do(jobs: Sequence[Job], results: Path) -> list[Job]:
     """Those that are not stored; says why others are run again."""
     left = []
     for job in jobs:
-        result = stored.load(path_of(results, job))
-        if result is not None and "error" not in result and result["commands"] == job.commands():
-            continue
+        result, reason = stored_result(results, job)
         if result is not None:
-            print(f"{job}: again ({result.get('error', 'its commands have changed')})")
+            continue
+        if reason != "not run":
+            print(f"{job}: again ({reason})")
         left.append(job)
     if len(left) < len(jobs):
         print(f"{len(jobs) - len(left)} jobs are stored already", flush=True)
@@ -146,7 +147,7 @@ def attempt(job: Job, log: Path, work: Path) -> Outcome:
     try:
         return run(job, log, work)
     except Exception as error:
-        return {"task": job.task, "method": job.method, "way": job.way, "seed": job.seed, "error": stored.told(error)}
+        return {**asdict(job), "error": stored.told(error)}
 
 
 if __name__ == "__main__":
