@@ -29,11 +29,12 @@ from cluster.errors import RunError
 from cluster.evaluator import EvaluationSpec
 from cluster.online_source import OnlineSource
 from cluster.options import Cadence, OnlineRecipe, Recipe, Topology, as_json
+from cluster.placement import make_backend, settle_devices
 from cluster.recording import spaces_of
 from cluster.run_folder import RunFolder, plain, spaces_to_json
 from cluster.snapshots import Snapshots
 from cluster.supervise import RunResult, supervise
-from cluster.train import hold_diagnostics, make_backend, settle_devices, validation_view
+from cluster.train import hold_diagnostics, validation_view
 from envs import EnvSpec, Exploration
 from replay.mixing import Mixing
 from replay.online import Eviction, OnlineReader, OnlineStore

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +21,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from cluster.backend import LearnerDiedError
 from cluster.errors import RunError
 from cluster.options import Role, Topology
+from cluster.ray_session import connect
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class RayBackend:
         """
         self._started = not ray.is_initialized()
         if self._started:
-            _connect(topology.address)
+            connect(topology.address)
         self._environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         self._places = _fit(places)
         self._group = _reserve(self._places)
@@ -130,22 +130,6 @@ class RayBackend:
         remove_placement_group(self._group)
         if self._started:
             ray.shutdown()
-
-
-def _connect(address: str | None) -> None:
-    """Join the cluster at `address`, or start Ray on this machine."""
-    address = address or os.environ.get("RAY_ADDRESS")
-    try:
-        if address is None:
-            # "local", since without an address Ray joins whatever cluster it finds on the machine.
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
-        raise RunError(
-            f"--address {address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, "
-            "or leave out --address to start Ray on this machine."
-        ) from error
 
 
 def _first_line(error: Exception) -> str:
