@@ -10,10 +10,14 @@ import importlib
 import logging
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 
 from cluster.errors import RunError
+from cluster.plain_text import plain_text
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ COMMANDS = {
 
 _EXPECTED = (("replay.errors", "DataError"), ("learners.errors", "LearnerError"), ("envs.errors", "EnvError"))
 _MISUSED, _INTERRUPTED = 2, 130
+_FORMAT_WARNING = warnings.formatwarning
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(COMMANDS)}."
         return complain(f"quiver {name}: no such command; {hint}")
-    logging.basicConfig(level=logging.WARNING, format="note: %(message)s", stream=sys.stderr)
+    say_as_text()
     return guarded(lambda: call(COMMANDS[name].module, rest), name)
 
 
@@ -95,7 +100,7 @@ def guarded(work: Callable[[], int], name: str) -> int:
         return work()
     except KeyboardInterrupt as interruption:
         told = " ".join(str(part) for part in interruption.args)
-        print(f"\nquiver {name}: interrupted. {told}".rstrip(), file=sys.stderr)
+        print(plain_text(f"\nquiver {name}: interrupted. {told}".rstrip()), file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         # `quiver inspect … | head`: whoever reads has seen enough. What is left must not be flushed into nothing.
@@ -133,8 +138,34 @@ def complain(text: str) -> int:
     from rich.text import Text
 
     console = Console(stderr=True, soft_wrap=True)
-    console.print(Text("error: ", "bold red") + Text(text, "red"))
+    console.print(Text("error: ", "bold red") + Text(plain_text(text), "red"))
     return _MISUSED
+
+
+class _Notes(logging.Formatter):
+    """`note: …`: a log line may quote data, so it is text and nothing else."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain_text(super().format(record))
+
+
+def say_as_text() -> None:
+    """Log lines, warnings and tracebacks of this program, all of which may quote data, reach the terminal as text."""
+    notes = logging.StreamHandler(sys.stderr)
+    notes.setFormatter(_Notes("note: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[notes])
+    warnings.formatwarning = _format_warning
+    sys.excepthook = _show_traceback
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    return plain_text(_FORMAT_WARNING(message, category, filename, lineno, line))
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    print(plain_text("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 def overview() -> str:

@@ -17,6 +17,7 @@ import gymnasium as gym
 
 from envs.errors import EnvError
 from envs.spec import EnvSpec
+from envs.trust import OGBENCH_NAMES, check
 from envs.wrappers import FixedResetOptions, OwnRandomness, SelectObservation
 
 __all__ = ["EnvSpec", "make"]
@@ -25,10 +26,7 @@ Env = gym.Env[Any, Any]
 
 _PACKAGES = {
     "gymnasium_robotics": ("robotics", re.compile(r"(PointMaze|AntMaze|Fetch|Hand|Adroit|FrankaKitchen|Multi)")),
-    "ogbench": (
-        "ogbench",
-        re.compile(r"(visual-)?(pointmaze|antmaze|humanoidmaze|antsoccer|cube|scene|puzzle|powderworld|online)-"),
-    ),
+    "ogbench": ("ogbench", OGBENCH_NAMES),
 }
 """Package to (extra of this distribution that installs it, how its ids begin)."""
 
@@ -44,10 +42,12 @@ def make(spec: EnvSpec) -> Env:
     """Makes the environment of `spec`; ids of other packages are registered when they are first asked for.
 
     Raises `EnvError` for an unknown id (with ids close to it, or the package to install), for
-    arguments or reset options the environment does not take, and for an observation key it lacks.
+    arguments or reset options the environment does not take, for an observation key it lacks, and for
+    what data has named and only a person may (`envs.trust`): nothing of that has been imported then.
     """
     with _quiet():
         register(spec.id)
+        check(spec)
         env = _construct(spec)
         try:
             if type(env.unwrapped).__module__.startswith("ogbench."):
@@ -63,7 +63,8 @@ def make(spec: EnvSpec) -> Env:
 
 
 def register(id: str) -> None:
-    """Brings in the package that `id` seems to come from, as long as nothing knows it."""
+    """Brings in the package that `id` seems to come from, as long as nothing knows it: one of `_PACKAGES`, whatever the
+    id. A `module:id` is left to gymnasium, which imports the module when it makes the environment."""
     # OGBench's names begin with a small letter and nobody else's do.
     packages = sorted(_PACKAGES, reverse=id[:1].islower())
     for package in packages:
@@ -93,6 +94,8 @@ def _construct(spec: EnvSpec) -> Env:
         if spec.id not in gym.registry and ":" not in spec.id and "ogbench" in sys.modules:
             # Knows the names of datasets: leaves out `play` or `navigate`, keeps `singletask-task2`.
             env: Env = sys.modules["ogbench"].make_env_and_datasets(spec.id, env_only=True, **kwargs)
+            if not isinstance(env, gym.Env):
+                raise TypeError(f"made {type(env).__name__}, no environment")
             return env
         return gym.make(spec.id, **kwargs)
     except gym.error.DependencyNotInstalled as error:
@@ -101,6 +104,11 @@ def _construct(spec: EnvSpec) -> Env:
         raise EnvError(_unknown(spec.id, error)) from error
     except (TypeError, AssertionError, ValueError) as error:
         raise EnvError(f"environment {spec.id}, kwargs {dict(spec.kwargs)}: {error}") from error
+    except Exception as error:
+        # Arguments from data may be wrong in ways that nobody here has thought of; a person's own keep their traceback.
+        if not spec.recorded:
+            raise
+        raise EnvError(f"environment {spec.id}, kwargs {dict(spec.kwargs)}: {error!r}") from error
 
 
 def _unknown(id: str, error: Exception) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from envs.errors import EnvError
+
+RECORDED = ("id", "kwargs", "reset_options")
+"""The parts of a spec that can run code or open files."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class EnvSpec:
     """Given to every reset, over those of the caller. Lists become arrays: `{"goal_cell": [3, 1]}`."""
     observation_key: str | None = None
     """Of a dictionary observation, keep this part alone, as a plain array."""
+    recorded: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """What data has named, and no person: `id`, `kwargs` or `reset_options`, each with the file that says so. Of these
+    `make` takes what `envs.trust` allows. No part of what the environment is: it is not written, nor compared."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id:
@@ -41,6 +47,10 @@ class EnvSpec:
                 f"environment {self.id}, observation_key: found {self.observation_key!r}, expected a name or nothing."
             )
 
+    def trusted(self) -> EnvSpec:
+        """The same, as a person has named it: it may import modules and open files."""
+        return replace(self, recorded={})
+
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `from_json` takes back; what is not set is left out."""
         found: dict[str, Any] = {"id": self.id}
@@ -53,14 +63,17 @@ class EnvSpec:
         return found
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> EnvSpec:
-        """Raises `EnvError` for anything `to_json` would not write."""
+    def from_json(cls, value: Mapping[str, Any], where: str = "a file") -> EnvSpec:
+        """What the file `where` names, which is data (`recorded`), until somebody calls `trusted`.
+
+        Raises `EnvError` for anything `to_json` would not write.
+        """
         if not isinstance(value, Mapping) or "id" not in value:
-            raise EnvError(f"environment: found {value!r}, expected an object with an 'id'.")
-        known = {item.name for item in fields(cls)}
+            raise EnvError(f"environment: found {value!r} in {where}, expected an object with an 'id'.")
+        known = {item.name for item in fields(cls)} - {"recorded"}
         if surplus := sorted(set(value) - known):
             raise EnvError(f"environment {value['id']}: unknown {surplus}; expected some of {sorted(known)}.")
-        return cls(**value)
+        return cls(**value, recorded=dict.fromkeys(RECORDED, where))
 
 
 def _plain(value: Any, where: str) -> Any:

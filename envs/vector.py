@@ -11,6 +11,7 @@ from envs.errors import EnvError
 from envs.make import make, register
 from envs.spec import EnvSpec
 from envs.stepper import VectorEnv
+from envs.trust import check
 
 Vectorization = Literal["sync", "async", "native"]
 VECTORIZATIONS: tuple[str, ...] = get_args(Vectorization)
@@ -43,6 +44,7 @@ def _native(spec: EnvSpec, num_envs: int) -> VectorEnv:
             "observation key. Leave them out, or choose sync or async."
         )
     register(spec.id)
+    check(spec)
     try:
         return gym.make_vec(
             spec.id, num_envs=num_envs, vectorization_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT, **spec.kwargs

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from cluster.commands import options as shared
-from cluster.commands.output import progress
+from cluster.commands.output import print_lines, progress
 from cluster.errors import RunError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def run(options: Collect) -> None:
         dataset = writer.finish()
     success = dataset.episodes["success"]
     told = "" if (success < 0).any() else f", {100 * success.mean():.0f}% successful"
-    print(f"{options.out}: {dataset.num_transitions:,} transitions in {dataset.num_episodes:,} episodes{told}")
+    print_lines(f"{options.out}: {dataset.num_transitions:,} transitions in {dataset.num_episodes:,} episodes{told}")
 
 
 def make_policy(options: Collect, spec: EnvSpec) -> Policy:

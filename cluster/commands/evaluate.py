@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from cluster.commands import options as shared
-from cluster.commands.output import progress
+from cluster.commands.output import print_lines, progress
 from cluster.errors import RunError
 
 
@@ -36,6 +36,9 @@ class Evaluate:
     """Options of every reset, such as a fixed goal, as a JSON object."""
     observation_key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
     """Of a dictionary observation, the part that the policy sees."""
+    trust_env: bool = False
+    """Make the environment that the run names whatever it is: it may run code, and open files, of whoever wrote that.
+    Without it, what only the run names must be built in, and its arguments must not be text."""
     device: Annotated[str, tyro.conf.arg(metavar="cpu|cuda")] = "cpu"
     """Where the policy computes."""
     json: bool = False
@@ -59,7 +62,9 @@ def run(options: Evaluate) -> dict[str, Any]:
     recorded = config["environment"]
     if asked is None and recorded is None:
         raise RunError("--env: is missing, and the run was not evaluated anywhere itself; name an environment.")
-    spec = asked if asked is not None else envs.EnvSpec.from_json(recorded)
+    where = str(Path(options.run) / "config.json")
+    spec = asked if asked is not None else envs.EnvSpec.from_json(recorded, where)
+    spec = spec.trusted() if options.trust_env else spec
     scores = config["reference_scores"]
     with progress("evaluate") as show:
         result = envs.evaluate(
@@ -73,5 +78,5 @@ def run(options: Evaluate) -> dict[str, Any]:
         )
     found = headline(result, algorithm.requires)
     if not options.json:
-        print(f"{options.run} in {spec.id}, {result.episodes} episodes: {describe(found)}")
+        print_lines(f"{options.run} in {spec.id}, {result.episodes} episodes: {describe(found)}")
     return {name: value for name, value in found.items() if value is not None}

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from rich.console import Console
 
 from cluster import checkpoint
 from cluster.commands.options import environment
+from cluster.commands.output import error_console, plain_text
 from cluster.commands.run_options import (
+    RECORDED,
     SHARED,
     RunOptions,
+    of_data,
     parse_sections,
     recorded_topology,
     topology_for,
@@ -144,10 +146,12 @@ def run(options: Finetune) -> None:
 
     if options.algo is None:
         raise RunError("--from: is missing; name an offline run, or give --algo to begin anew.")
-    where = environment(options.env, options.env_kwargs, options.reset_options, options.observation_key)
+    where = environment(
+        options.env, options.env_kwargs, options.reset_options, options.observation_key, of_data(options)
+    )
     if where is None:
         raise RunError("--env: is missing, and no environment is recorded in the run of --from; name one.")
-    console = Console(stderr=True, soft_wrap=True)
+    console = error_console()
     topology, fused = topology_for(options, learners.algorithm_class(options.algo))
     topology = replace(topology, env_runners=replace(topology.env_runners, count=options.runners))
     names = {entry.name for entry in fields(Recipe)} & {entry.name for entry in fields(Finetune)}
@@ -179,9 +183,10 @@ def run(options: Finetune) -> None:
         raise KeyboardInterrupt(f"Go on with: quiver finetune --run {options.run} --resume") from None
     told = result.summary
     console.print(
-        f"{options.run}: {told['env_steps']:,} environment steps in {told['fresh_episodes']:,} episodes, "
-        f"{result.steps:,} gradient steps; `quiver report {options.run}` draws its curves",
-        highlight=False,
+        plain_text(
+            f"{options.run}: {told['env_steps']:,} environment steps in {told['fresh_episodes']:,} episodes, "
+            f"{result.steps:,} gradient steps; `quiver report {options.run}` draws its curves"
+        )
     )
 
 
@@ -260,6 +265,7 @@ def _as_offline(run_folder: Path, default: Finetune) -> Finetune:
         eval_episodes=config["cadence"]["eval_episodes"],
         eval_stochastic=config["cadence"]["eval_stochastic"],
         knobs=algorithm.Config(**{**recipe.knobs, **algorithm.online.knobs}),
+        recorded=dict.fromkeys(RECORDED, str(run_folder / "config.json")),
         **_way_of(algorithm.online),
         **_environment(config),
     )
@@ -289,6 +295,7 @@ def as_it_was(run_folder: Path) -> Finetune:
         runners=topology.env_runners.count,
         resume=True,
         knobs=learners.config_class(recipe.algorithm)(**recipe.knobs),
+        recorded=dict.fromkeys(RECORDED, str(run_folder / "config.json")),
     )
     options = with_topology(options, topology)
     return replace(options, updaters="0") if recipe.fused else options

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from cluster.commands import options as shared
-from cluster.commands.output import progress
+from cluster.commands.output import print_lines, progress
 from cluster.errors import RunError
 
 
@@ -74,7 +74,7 @@ def run(options: Ingest) -> None:
             quarantine=options.quarantine,
             progress=show,
         )
-    print("\n".join(report.lines()))
+    print_lines(*report.lines())
 
 
 def load_function(where: str, option: str) -> Callable[[Any], Any]:
@@ -85,7 +85,8 @@ def load_function(where: str, option: str) -> Callable[[Any], Any]:
         raise RunError(f"{option}: found {where!r}, expected FILE.py:FUNCTION.")
     if not path.is_file():
         raise RunError(f"{option}: {path}: no such file.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A name of its own: a file called json.py must not take the place of the module json.
+    spec = importlib.util.spec_from_file_location(f"_quiver_function_of_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise RunError(f"{option}: {path}: is no Python file; expected one that ends in .py.")
     module = importlib.util.module_from_spec(spec)
@@ -94,6 +95,7 @@ def load_function(where: str, option: str) -> Callable[[Any], Any]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[spec.name]
         raise RunError(f"{option}: {path}: cannot be imported ({type(error).__name__}: {error}).") from error
     function = getattr(module, name, None)
     if not callable(function):

@@ -79,10 +79,11 @@ def describe(dataset: Any, *, verified: bool) -> dict[str, Any]:
 
 def show(record: dict[str, Any]) -> None:
     """The same for people."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    from cluster.commands.output import table_console
+
+    console = table_console()
     whole = "every hash is right" if record["verified"] else "sizes and schema are right; --verify reads every byte"
     returns, lengths = record["return"], record["episode_length"]
     splits = ", ".join(f"{name} {count:,}" for name, count in record["splits"].items())
@@ -99,10 +100,10 @@ def show(record: dict[str, Any]) -> None:
         facts["tasks"] = f"{len(record['tasks']):,}: {shown}{', …' if len(record['tasks']) > 8 else ''}"
     if record["reference_scores"]:
         facts["reference"] = "random {:.4g}, expert {:.4g}".format(*record["reference_scores"])
-    console.print(record["path"], style="bold", markup=False)
+    console.print(_text(record["path"]), style="bold")
     table = Table.grid(padding=(0, 2))
     for name, fact in facts.items():
-        table.add_row(name, fact)
+        table.add_row(name, _text(fact))
     console.print(table)
     columns = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
     for head in ("column", "type", "shape", "mean", "spread", "range"):
@@ -111,14 +112,14 @@ def show(record: dict[str, Any]) -> None:
         shape = "×".join(map(str, column["shape"])) or "–"
         kind = column["dtype"] if column["kind"] == "tensor" else column["kind"]
         reach = _span(column["min"], column["max"])
-        columns.add_row(column["name"], kind, shape, _span(column["mean"]), _span(column["std"]), reach)
+        columns.add_row(_text(column["name"]), kind, shape, _span(column["mean"]), _span(column["std"]), reach)
     console.print()
     console.print(columns)
     console.print()
     provenance = Table.grid(padding=(0, 2))
     for name, value in record["provenance"].items():
         if value not in (None, [], {}, ""):
-            provenance.add_row(name, _words(value))
+            provenance.add_row(_text(name), _words(value))
     console.print(provenance)
 
 
@@ -145,8 +146,15 @@ def _size(count: float) -> str:
     return f"{count:.3g} TB"
 
 
+def _text(value: Any) -> str:
+    """On one line, whatever characters the dataset holds."""
+    from cluster.plain_text import plain_text
+
+    return plain_text(value, keep="")
+
+
 def _words(value: Any) -> str:
     import json
 
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = _text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     return text if len(text) <= 400 else f"{text[:400]} … (--json shows all)"

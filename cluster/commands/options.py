@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
@@ -48,15 +49,29 @@ def pairs(entries: Sequence[str], option: str) -> dict[str, str]:
     return found
 
 
+def given(arguments: Sequence[str], name: str) -> bool:
+    """Whether the option of this name is among them, spelled with hyphens or underscores."""
+    option = f"--{name.replace('_', '-')}"
+    return any(word.partition("=")[0].replace("_", "-") == option for word in arguments)
+
+
 def environment(
-    env: str | None, kwargs: str | None, reset_options: str | None, observation_key: str | None
+    env: str | None,
+    kwargs: str | None,
+    reset_options: str | None,
+    observation_key: str | None,
+    recorded: Mapping[str, str] | None = None,
 ) -> EnvSpec | None:
-    """The environment that four options describe, or None without `--env`.
+    """The environment that four options describe, or None without `--env`. `recorded` has those of them that a file
+    named instead of a person, and the file.
 
     Raises `RunError` for options that go with an `--env` which is not there, and as `required_environment` does.
     """
     if env is not None:
-        return required_environment(env, kwargs, reset_options, observation_key)
+        found = required_environment(env, kwargs, reset_options, observation_key)
+        names = {"env": "id", "env_kwargs": "kwargs", "reset_options": "reset_options"}
+        parts = {names[option]: where for option, where in (recorded or {}).items() if option in names}
+        return replace(found, recorded=parts)
     given = {"--env-kwargs": kwargs, "--reset-options": reset_options, "--observation-key": observation_key}
     for option, value in given.items():
         if value is not None:
@@ -74,14 +89,21 @@ def required_environment(
     return EnvSpec(env, json_object(kwargs, "--env-kwargs"), resets, observation_key)
 
 
-def recorded_environment(provenance: Mapping[str, Any]) -> EnvSpec | None:
-    """The environment that a dataset says it was recorded in, or None where it says nothing."""
+def recorded_environment(provenance: Mapping[str, Any], where: str = "the dataset") -> EnvSpec | None:
+    """The environment that a dataset says it was recorded in, or None where it says nothing. The dataset, which is
+    `where`, has named it, and no person.
+
+    Raises `EnvError` for a record that is none.
+    """
     record = provenance.get("env_spec")
     if not record:
         return None
-    from envs import EnvSpec
+    from envs import EnvError, EnvSpec
 
+    if not isinstance(record, Mapping) or not isinstance(record.get("kwargs") or {}, Mapping):
+        raise EnvError(f"{where}: provenance.env_spec is {record!r}, expected an object with an 'id' and 'kwargs'.")
     kwargs = dict(record.get("kwargs") or {})
     if record.get("max_episode_steps") is not None:
         kwargs["max_episode_steps"] = record["max_episode_steps"]
-    return EnvSpec(record["id"], kwargs, record.get("reset_options"), provenance.get("observation_key"))
+    named = {"id": record.get("id"), "kwargs": kwargs, "reset_options": record.get("reset_options")}
+    return EnvSpec.from_json({**named, "observation_key": provenance.get("observation_key")}, where)

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from cluster.commands import options as shared
+from cluster.commands.output import print_lines
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def run(options: Report) -> None:
     from cluster.report import write_report
 
     path = write_report(Path(options.run))
-    print(path)
+    print_lines(path)
     if options.open:
         import webbrowser
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, make_dataclass, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from cluster.commands.options import given
 from cluster.commands.options import parse as parse_options
 from cluster.errors import RunError
 from cluster.options import Cadence, Recipe, Role, Topology
@@ -34,6 +35,9 @@ class Evaluation:
     """Options of every reset, such as a fixed goal, as a JSON object."""
     observation_key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
     """Of a dictionary observation, the part that the policy sees."""
+    trust_env: bool = False
+    """Make the environment that a dataset or a run names whatever it is: it may run code, and open files, of whoever
+    wrote that. Without it, what only data names must be built in, and its arguments must not be text."""
     eval_every: int = _CADENCE.eval_every
     """Evaluate every so many steps; 0: before the first and after the last."""
     eval_episodes: int = _CADENCE.eval_episodes
@@ -111,7 +115,12 @@ class RunOptions(Pipeline, Machines, Records, Evaluation):
     run: str
     knobs: Any = None
     """The algorithm's own configuration."""
+    recorded: Mapping[str, str] = field(default_factory=dict)
+    """The options of `RECORDED` that a run's configuration has set, and no person; each with that file."""
 
+
+RECORDED = ("env", "env_kwargs", "reset_options", "address", "stage")
+"""Options that may run code, or write outside the run's folder: a run of somebody else must not set them unseen."""
 
 SHARED: dict[str, type[Any]] = {
     "evaluation": Evaluation,
@@ -138,7 +147,14 @@ def parse_sections(
     kind.__doc__ = about
     parsed = parse_options(kind, command, arguments, kind(**sections))
     found = {f.name: getattr(getattr(parsed, title), f.name) for title, kind in kinds.items() for f in fields(kind)}
-    return {**found, "knobs": getattr(parsed, algorithm) if default.knobs is not None else None}
+    found["knobs"] = getattr(parsed, algorithm) if default.knobs is not None else None
+    found["recorded"] = {name: where for name, where in default.recorded.items() if not given(arguments, name)}
+    return found
+
+
+def of_data(options: RunOptions) -> Mapping[str, str]:
+    """Which options of the environment data has named, and where: those that nobody has given, or trusts."""
+    return {} if options.trust_env else options.recorded
 
 
 def _part(options: RunOptions, kind: type[Any]) -> Any:
@@ -183,6 +199,7 @@ def topology_for(options: RunOptions, algorithm: Any) -> tuple[Topology, bool]:
 
 def _topology(options: RunOptions) -> Topology:
     """The topology of --config, of the run that goes on, or the default one, with what the options say."""
+    _refuse_recorded_places(options)
     base = _base(options)
     own = {
         name: getattr(options, name)
@@ -202,6 +219,22 @@ def _base(options: RunOptions) -> Topology:
     if options.config:
         return read_topology(Path(options.config))
     return recorded_topology(RunFolder(Path(options.run)).read_config()) if options.resume else _TOPOLOGY
+
+
+def _refuse_recorded_places(options: RunOptions) -> None:
+    """Raises `RunError` for a cluster to join, or a folder to write to, that only a run's configuration names.
+
+    Whoever holds a cluster can run code in its drivers, and Ray imports a module that an address names.
+    """
+    if options.config is not None:
+        return  # the file is named by the person, and its places are those that count
+    for name, harmless in (("address", (None, "auto", "local")), ("stage", (None,))):
+        value = getattr(options, name)
+        if name in options.recorded and value not in harmless and not (name == "address" and options.serial):
+            raise RunError(
+                f"{options.recorded[name]}: topology.{name} is {value!r}; a run's configuration does not choose the "
+                f"cluster that is joined, nor folders that are written to. If it is yours, add --{name} {value}."
+            )
 
 
 def recorded_topology(config: Mapping[str, Any]) -> Topology:

@@ -13,9 +13,12 @@ import tyro
 from rich.console import Console
 
 from cluster.commands.options import environment, recorded_environment
+from cluster.commands.output import error_console, plain_text
 from cluster.commands.run_options import (
+    RECORDED,
     SHARED,
     RunOptions,
+    of_data,
     parse_sections,
     recorded_topology,
     topology_for,
@@ -91,7 +94,7 @@ def parse(arguments: Sequence[str]) -> Train:
 
 def run(options: Train) -> None:
     """Train, showing how it goes, and say where everything is."""
-    console = Console(stderr=True, soft_wrap=True)
+    console = error_console()
     recipe, topology, cadence = settle(options)
     environment_ = evaluation_environment(options, recipe, console)
     from cluster.train import train
@@ -103,7 +106,7 @@ def run(options: Train) -> None:
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Go on with: quiver train --run {options.run} --resume") from None
-    console.print(f"{where}: {result.steps:,} steps; `quiver report {options.run}` draws its curves", highlight=False)
+    console.print(plain_text(f"{where}: {result.steps:,} steps; `quiver report {options.run}` draws its curves"))
 
 
 def settle(options: Train) -> tuple[Recipe, Topology, Cadence]:
@@ -123,7 +126,9 @@ def settle(options: Train) -> tuple[Recipe, Topology, Cadence]:
 
 def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> Any | None:
     """The environment to evaluate in: as asked, or else the one the data was recorded in, if it can be made here."""
-    asked = environment(options.env, options.env_kwargs, options.reset_options, options.observation_key)
+    asked = environment(
+        options.env, options.env_kwargs, options.reset_options, options.observation_key, of_data(options)
+    )
     if options.eval_episodes == 0:
         return None
     if asked is not None or options.resume:
@@ -134,7 +139,12 @@ def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> 
     from replay.view import View
 
     datasets = [(replay.open(path), weight) for path, weight in recipe.datasets]
-    found = [spec for spec in (recorded_environment(dataset.provenance) for dataset, _ in datasets) if spec]
+    try:
+        specs = [recorded_environment(dataset.provenance, str(dataset.path)) for dataset, _ in datasets]
+    except EnvError as error:
+        console.print(plain_text(f"note: no evaluation: {error}"))
+        return None
+    found = [spec.trusted() if options.trust_env else spec for spec in specs if spec]
     if not found:
         return None
     if any(spec != found[0] for spec in found):
@@ -143,9 +153,9 @@ def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> 
     try:
         check_environment(found[0], View.of(datasets, split=recipe.split, where=recipe.where).spaces)
     except (EnvError, RunError) as error:
-        console.print(f"note: no evaluation in {found[0].id}, where the data comes from: {error}", highlight=False)
+        console.print(plain_text(f"note: no evaluation in {found[0].id}, where the data comes from: {error}"))
         return None
-    console.print(f"evaluating in {found[0].id}, where the data comes from (--env names another)", highlight=False)
+    console.print(plain_text(f"evaluating in {found[0].id}, where the data comes from (--env names another)"))
     return found[0]
 
 
@@ -178,6 +188,7 @@ def as_it_was(run_folder: Path) -> Train:
         observation_key=env.get("observation_key"),
         resume=True,
         knobs=learners.config_class(recipe.algorithm)(**recipe.knobs),
+        recorded=dict.fromkeys(RECORDED, str(run_folder / "config.json")),
         **{name: getattr(recipe, name) for name in names},
         **config["cadence"],
     )
