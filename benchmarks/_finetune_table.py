@@ -12,8 +12,9 @@ from typing import Any
 
 from _finetune_job import Job, ingestion, stored_result
 from _finetune_tasks import FROM_SCRATCH, LOGS_FROM_THE_START, METHODS, OFFLINE_THEN_ONLINE, PROVEN, TASKS, Task
+from markupsafe import Markup
 
-from cluster.report import page, section
+from cluster.pages import page, section
 from cluster.svg import Curve, line_chart
 
 LONGEST_DROP = 0.1
@@ -207,7 +208,7 @@ def _record(method: str, way: str, found: Cell) -> dict[str, Any]:
 # --- Curves ---
 
 
-def _charts(cells: Mapping[tuple[str, str], Cell]) -> list[str]:
+def _charts(cells: Mapping[tuple[str, str], Cell]) -> list[Markup]:
     """One of what begins with logs, one of what begins without: means, and the seeds' spread as a band."""
     with_logs: list[Curve] = []
     without: list[Curve] = []

@@ -6,9 +6,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from cluster.svg import Curve, line_chart
 
 Record = Mapping[str, Any]
+
+LARGEST = 1e300
 
 SCORES = (
     ("success_rate", "success", "%"),
@@ -31,7 +35,7 @@ INTERACTION = (
 """Of fine-tuning: what the runners gather, and how learning keeps up with it."""
 
 
-def evaluation_charts(evaluations: Sequence[Record]) -> list[str]:
+def evaluation_charts(evaluations: Sequence[Record]) -> list[Markup]:
     charts = []
     for key, name, unit in SCORES:
         if any(record.get(key) is not None for record in evaluations):
@@ -44,7 +48,7 @@ def evaluation_charts(evaluations: Sequence[Record]) -> list[str]:
     return charts
 
 
-def metric_charts(metrics: Sequence[Record], chosen: Callable[[str], bool]) -> list[str]:
+def metric_charts(metrics: Sequence[Record], chosen: Callable[[str], bool]) -> list[Markup]:
     """One chart for each metric, its value in training and on validation episodes together."""
     kinds = {kind: [record for record in metrics if record["kind"] == kind] for kind in ("train", "validation")}
     names = dict.fromkeys(name for records in kinds.values() for record in records for name in record if chosen(name))
@@ -56,7 +60,7 @@ def metric_charts(metrics: Sequence[Record], chosen: Callable[[str], bool]) -> l
     return charts
 
 
-def speed_charts(metrics: Sequence[Record]) -> list[str]:
+def speed_charts(metrics: Sequence[Record]) -> list[Markup]:
     train = [record for record in metrics if record["kind"] == "train"]
     charts = []
     for name, title in (
@@ -82,4 +86,5 @@ def number_or_gap(value: Any) -> float:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is a number that can be drawn: finite, and far enough from the largest of floats."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST

@@ -7,11 +7,12 @@ Offline, nothing corrects a Q that is too high at actions the data does not hold
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
+from markupsafe import Markup
+
+from cluster.pages import render, table
 from cluster.report_charts import curve_of, is_number, recorded
-from cluster.report_tables import table
 from cluster.svg import line_chart
 
 Record = Mapping[str, Any]
@@ -29,7 +30,7 @@ _READING = (
 )
 
 
-def overestimation(config: Record, metrics: Sequence[Record], evaluations: Sequence[Record]) -> list[str]:
+def overestimation(config: Record, metrics: Sequence[Record], evaluations: Sequence[Record]) -> list[Markup]:
     """The chart, the table of the last values, and what is to be said of both. `evaluations` by their steps."""
     kind, records = _valued(metrics)
     curves = [curve_of(label, records, name) for name, label in VALUES.items() if recorded(records, name)]
@@ -40,9 +41,9 @@ def overestimation(config: Record, metrics: Sequence[Record], evaluations: Seque
     said = [_READING] if recorded(records, "q_data") or recorded(records, "q_policy") else []
     said += _missing(config, records, evaluations) + _other_rewards(config, evaluations)
     rows = _last_values(records, evaluations)
-    parts = table(("last values", "mean", "at step"), rows, numeric=(1, 2)) if rows else ""
-    parts += "".join(f"<p>{escape(sentence)}</p>" for sentence in said)
-    return [line_chart(title, curves) if curves else "", f"<div>{parts}</div>"]
+    values = table(("last values", "mean", "at step"), rows, numeric=(1, 2)) if rows else Markup()
+    chart = line_chart(title, curves) if curves else Markup()
+    return [chart, render("told.html", table=values, sentences=said)]
 
 
 def _valued(metrics: Sequence[Record]) -> tuple[str, list[Record]]:

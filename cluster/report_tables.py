@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from cluster import reproduce
+from cluster.pages import render, table
 
 Record = Mapping[str, Any]
 
 
-def datasets_table(datasets: Sequence[Record]) -> str:
+def datasets_table(datasets: Sequence[Record]) -> Markup:
     rows = []
     for dataset in datasets:
         provenance = dataset.get("provenance") or {}
@@ -29,12 +32,11 @@ def datasets_table(datasets: Sequence[Record]) -> str:
             ]
         )
     heads = ("dataset", "transitions", "episodes", "collected by", "source", "reward", "licence")
-    details = "".join(
-        f"<details><summary>provenance of {escape(dataset_name(dataset))}</summary>"
-        f"<pre>{escape(json.dumps(dataset.get('provenance') or {}, indent=1, ensure_ascii=False))}</pre></details>"
+    provenances = [
+        (dataset_name(dataset), json.dumps(dataset.get("provenance") or {}, indent=1, ensure_ascii=False))
         for dataset in datasets
-    )
-    return table(heads, rows, numeric=(1, 2)) + details
+    ]
+    return render("datasets.html", table=table(heads, rows, numeric=(1, 2)), provenances=provenances)
 
 
 def _reward(reward: Any) -> str:
@@ -43,7 +45,7 @@ def _reward(reward: Any) -> str:
     return "as in the source" if reward is None else str(reward)
 
 
-def roles_tables(summary: Record) -> list[str]:
+def roles_tables(summary: Record) -> list[Markup]:
     parts = []
     for key, role, unit, name in (
         ("shards", "replay shard", "rows", "rows served"),
@@ -52,10 +54,11 @@ def roles_tables(summary: Record) -> list[str]:
         if summary.get(key):
             rows = [[entry["name"], f"{entry[unit]:,}"] for entry in summary[key]]
             parts.append(table((role, name), rows, numeric=(1,)))
-    return [*parts, f"<p>Restarts of the learner: {summary.get('learner_restarts', 0)}.</p>"]
+    sentence = f"Restarts of the learner: {summary.get('learner_restarts', 0)}."
+    return [*parts, render("paragraph.html", sentence=sentence)]
 
 
-def configuration_tables(config: Record) -> list[str]:
+def configuration_tables(config: Record) -> list[Markup]:
     recipe = {key: value for key, value in config["recipe"].items() if key not in ("knobs", "datasets")}
     topology = dict(config["topology"])
     roles = {
@@ -72,28 +75,19 @@ def configuration_tables(config: Record) -> list[str]:
         "Machine": config.get("machine") or {},
     }
     return [
-        f"<div><h3>{escape(name)}</h3>{table(('', ''), [[key, _plain(value)] for key, value in values.items()])}</div>"
+        render("titled.html", title=name, content=table((), [[key, _plain(value)] for key, value in values.items()]))
         for name, values in tables.items()
         if values
     ]
 
 
-def commands_again(config: Record, run: Path) -> str:
+def commands_again(config: Record, run: Path) -> Markup:
     target = f"{run.resolve().name}-again"
+    if target.startswith("-"):
+        target = f"./{target}"  # no option
     commands = [reproduce.train_command(config, target), reproduce.evaluate_command(config, target)]
-    commands.append(f"quiver report {target}")
-    return f"<pre>{escape(chr(10).join(command for command in commands if command))}</pre>"
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> str:
-    def cells(tag: str, row: Sequence[str]) -> str:
-        return "".join(
-            f"<{tag}{' class=n' if i in numeric else ''}>{escape(str(cell))}</{tag}>" for i, cell in enumerate(row)
-        )
-
-    head = f"<thead><tr>{cells('th', heads)}</tr></thead>" if any(heads) else ""
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
+    commands.append(f"quiver report {shlex.quote(target)}")
+    return render("commands.html", commands=[command for command in commands if command])
 
 
 # --- Words ---

@@ -22,9 +22,9 @@ def train_command(config: Mapping[str, Any], run: str) -> str:
     online = config.get("online")
     words = ["quiver", "train" if online is None else "finetune"]
     for path, weight in recipe.datasets:
-        words += ["--dataset", path if weight is None else f"{path}={weight:g}"]
+        words += _option("dataset", path if weight is None else f"{path}={weight:g}")
     if online is not None and config["from"] is not None:
-        words += ["--from", config["from"]["run"], "--checkpoint", config["from"]["checkpoint"]]
+        words += [*_option("from", config["from"]["run"]), *_option("checkpoint", config["from"]["checkpoint"])]
     else:
         words += ["--algo", recipe.algorithm]
     words += ["--run", run, *(["--steps", str(recipe.steps)] if online is None else _interaction(online))]
@@ -51,9 +51,7 @@ def _interaction(online: Mapping[str, Any]) -> list[str]:
         if name == "share" or value is None:
             continue
         option = name.replace("_", "-")
-        words += (
-            [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else [f"--{option}", str(value)]
-        )
+        words += [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else _option(option, value)
     return words
 
 
@@ -85,17 +83,23 @@ def _options(values: Mapping[str, Any], kind: type[Any], but: set[str]) -> list[
         elif isinstance(value, list | tuple):
             words += [option, *map(str, value)]
         else:
-            words += [option, str(value)]
+            words += _option(option[2:], value)
     return words
 
 
 def _environment(environment: Mapping[str, Any] | None) -> list[str]:
     if not environment:
         return []
-    words = ["--env", str(environment["id"])]
+    words = _option("env", environment["id"])
     for key in ("kwargs", "reset_options"):
         if environment.get(key):
             words += [f"--{'env-kwargs' if key == 'kwargs' else 'reset-options'}", json.dumps(environment[key])]
     if environment.get("observation_key"):
-        words += ["--observation-key", environment["observation_key"]]
+        words += _option("observation-key", environment["observation_key"])
     return words
+
+
+def _option(name: str, value: Any) -> list[str]:
+    """An option and its value; as one word where the value, which may be anybody's, looks like an option itself."""
+    text = str(value)
+    return [f"--{name}={text}"] if text.startswith("--") else [f"--{name}", text]

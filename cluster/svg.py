@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
+from typing import Any
+
+from markupsafe import Markup
+
+from cluster.pages import render
 
 WIDTH, HEIGHT = 520, 230
 LEFT, RIGHT, TOP, BOTTOM = 58, 22, 12, 30
@@ -38,12 +42,13 @@ class Axis:
         return start + (value - self.low) / (self.high - self.low) * (end - start)
 
 
-def line_chart(title: str, curves: Sequence[Curve], *, floor: float | None = None, ceiling: float | None = None) -> str:
+def line_chart(
+    title: str, curves: Sequence[Curve], *, floor: float | None = None, ceiling: float | None = None
+) -> Markup:
     """A figure with one line for each curve; `floor` and `ceiling` are values that the axis shows in any case."""
     drawn = [curve for curve in (thinned(curve) for curve in curves) if any(map(math.isfinite, curve.values))]
-    heading = f"<figcaption>{escape(title)}</figcaption>"
     if not drawn:
-        return f'<figure>{heading}<p class="none">nothing recorded</p></figure>'
+        return render("chart.html", title=title, curves=[])
     steps = axis(step for curve in drawn for step in curve.steps)
     bounds = [bound for bound in (floor, ceiling) if bound is not None]
     values = axis([*bounds, *(end for curve in drawn for end in _ends(curve))])
@@ -52,31 +57,38 @@ def line_chart(title: str, curves: Sequence[Curve], *, floor: float | None = Non
     def point(step: float, value: float) -> str:
         return f"{steps.place(step, x0, x1):.1f},{values.place(value, y0, y1):.1f}"
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_summary(title, drawn))}">']
-    for tick in values.ticks:
-        y = values.place(tick, y0, y1)
-        parts.append(f'<line class="grid" x1="{x0}" x2="{x1}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="y" x="{x0 - 8}" y="{y + 4:.1f}">{number(tick)}</text>')
-    for tick in steps.ticks:
-        x = steps.place(tick, x0, x1)
-        parts.append(f'<text class="x" x="{x:.1f}" y="{HEIGHT - 8}">{number(tick)}</text>')
-    for colour, curve in enumerate(drawn):
-        kind = f"c{colour % 4}"
-        if curve.spread is not None:
-            upper = [point(s, v + d) for s, v, d in zip(curve.steps, curve.values, curve.spread, strict=True)]
-            lower = [point(s, v - d) for s, v, d in zip(curve.steps, curve.values, curve.spread, strict=True)]
-            parts.append(f'<polygon class="band {kind}" points="{" ".join([*upper, *reversed(lower)])}"/>')
-        for run in _runs(curve):
-            parts.append(f'<polyline class="{kind}" points="{" ".join(point(s, v) for s, v in run)}"/>')
-            # One point makes no line: it needs its mark.
-            if len(curve.values) <= MARKED or len(run) == 1:
-                for step, value in run:
-                    cx, cy = point(step, value).split(",")
-                    told = escape(f"{curve.name}: {value:.4g} at step {step:,.0f}")
-                    parts.append(f'<circle class="{kind}" cx="{cx}" cy="{cy}" r="2.6"><title>{told}</title></circle>')
-    parts.append("</svg>")
-    legend = "".join(f'<span class="c{i % 4}">{escape(curve.name)}</span>' for i, curve in enumerate(drawn))
-    return f'<figure>{heading}{"".join(parts)}<div class="legend">{legend}</div></figure>'
+    rows = [(values.place(tick, y0, y1), number(tick)) for tick in values.ticks]
+    columns = [(steps.place(tick, x0, x1), number(tick)) for tick in steps.ticks]
+    return render(
+        "chart.html",
+        title=title,
+        summary=_summary(title, drawn),
+        width=WIDTH,
+        height=HEIGHT,
+        left=x0,
+        right=x1,
+        rows=[{"at": f"{y:.1f}", "text_at": f"{y + 4:.1f}", "label": label} for y, label in rows],
+        columns=[{"at": f"{x:.1f}", "label": label} for x, label in columns],
+        curves=[_shapes(curve, f"c{colour % 4}", point) for colour, curve in enumerate(drawn)],
+    )
+
+
+def _shapes(curve: Curve, colour: str, point: Callable[[float, float], str]) -> dict[str, Any]:
+    """What a curve is drawn with: points as `x,y x,y …`."""
+    runs = _runs(curve)
+    band = ""
+    if curve.spread is not None:
+        upper = [point(s, v + d) for s, v, d in zip(curve.steps, curve.values, curve.spread, strict=True)]
+        lower = [point(s, v - d) for s, v, d in zip(curve.steps, curve.values, curve.spread, strict=True)]
+        band = " ".join([*upper, *reversed(lower)])
+    # One point makes no line: it needs its mark.
+    marked = [place for run in runs if len(curve.values) <= MARKED or len(run) == 1 for place in run]
+    marks = []
+    for step, value in marked:
+        x, y = point(step, value).split(",")
+        marks.append({"x": x, "y": y, "told": f"{curve.name}: {value:.4g} at step {step:,.0f}"})
+    lines = [" ".join(point(step, value) for step, value in run) for run in runs]
+    return {"name": curve.name, "colour": colour, "band": band, "lines": lines, "marks": marks}
 
 
 def axis(numbers: Iterable[float], count: int = 4) -> Axis:
