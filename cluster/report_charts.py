@@ -41,7 +41,8 @@ def evaluation_charts(evaluations: Sequence[Record]) -> list[Markup]:
         if any(record.get(key) is not None for record in evaluations):
             curve = curve_of(name, evaluations, key)
             if key == "return_mean":
-                spread = [number_or_gap(record.get("return_std")) for record in evaluations]
+                returns = [record for record in evaluations if key in record]
+                spread = [0.0 if math.isnan(width := number_or_gap(r.get("return_std"))) else width for r in returns]
                 curve = Curve("mean return ± standard deviation", curve.steps, curve.values, spread)
             ceiling = 1.0 if unit == "%" else None
             charts.append(line_chart(name.capitalize(), [curve], floor=0.0 if unit == "%" else None, ceiling=ceiling))

@@ -11,6 +11,9 @@ from cluster.report_charts import SCORES, is_number
 Record = Mapping[str, Any]
 Kind = tuple[str, Callable[[Any], bool]]
 
+ALWAYS = ("replay_shards", "bellman_updaters", "learners")
+ROLES = (*ALWAYS, "evaluators", "env_runners", "online_writers")
+"""Roles of a topology; runs of earlier versions lack those that not every run has."""
 LONGEST = 80
 """Characters of what was found that a message shows."""
 
@@ -39,11 +42,11 @@ def check_config(config: Any, where: str) -> None:
     for number, dataset in enumerate(config["datasets"]):
         fields = {"path": TEXT, "transitions": COUNT, "episodes": COUNT, "provenance": optional(OBJECT)}
         _check(dataset, where, fields, f"datasets[{number}].")
-    for role, value in config["topology"].items():
-        if isinstance(value, dict):
-            _check(value, where, {"count": COUNT}, f"topology.{role}.")
-    for role in ("replay_shards", "bellman_updaters", "learners"):
-        _check(config["topology"], where, {role: OBJECT}, "topology.")
+    topology = config["topology"]
+    for role in ROLES:
+        if role in topology or role in ALWAYS:
+            _check(topology, where, {role: OBJECT}, "topology.")
+            _check(topology[role], where, {"count": COUNT}, f"topology.{role}.")
     _check(config, where, {name: optional(OBJECT) for name in ("environment", "online", "from", "machine")})
     environment, begun = config.get("environment"), config.get("from")
     if environment:

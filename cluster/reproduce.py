@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 import learners
-from cluster.options import Cadence, Recipe, Role, Topology, recipe_from_json
+from cluster.options import Cadence, OnlineRecipe, Recipe, Role, Topology, recipe_from_json
 
 _SPELLED_APART = {"datasets", "algorithm", "knobs", "fused", "seed", "steps"}
 _ROLES = {"replay_shards": "shards", "bellman_updaters": "updaters", "learners": "learners"}
@@ -46,11 +46,12 @@ def train_command(config: Mapping[str, Any], run: str) -> str:
 
 def _interaction(online: Mapping[str, Any]) -> list[str]:
     """All of it: the defaults are the algorithm's, and may change."""
-    words = ["--share", "all" if online["share"] is None else str(online["share"])]
-    for name, value in online.items():
-        if name == "share" or value is None:
+    words = ["--share", "all" if online.get("share") is None else str(online["share"])]
+    for entry in fields(OnlineRecipe):
+        value = online.get(entry.name)
+        if entry.name == "share" or value is None:
             continue
-        option = name.replace("_", "-")
+        option = entry.name.replace("_", "-")
         words += [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else _option(option, value)
     return words
 

@@ -42,10 +42,10 @@ KNOBS: dict[str, dict[str, Any]] = {
 SPACES = Spaces(Box((4,)), Box((2,), low=(-1.0,), high=(1.0,)))
 
 
-def make_dataset(path: Path, *, episodes: int = 48, steps: int = 20, seed: int = 0) -> Path:
+def make_dataset(path: Path, *, episodes: int = 48, steps: int = 20, seed: int = 0, **provenance: Any) -> Path:
     """Random episodes with rewards in [0, 1], in several shards, every third one terminated."""
     rng = np.random.default_rng(seed)
-    with DatasetWriter(path, SPACES, provenance={"source": "tests"}, shard_bytes=8_000) as writer:
+    with DatasetWriter(path, SPACES, provenance={"source": "tests", **provenance}, shard_bytes=8_000) as writer:
         for number in range(episodes):
             terminated, truncated = np.zeros(steps, np.uint8), np.zeros(steps, np.uint8)
             (terminated if number % 3 == 0 else truncated)[-1] = 1

@@ -252,6 +252,18 @@ def test_an_interruption_says_how_to_go_on(
 # --- Functions that ingest calls ---
 
 
+def test_a_file_named_as_a_module_does_not_take_its_place(tmp_path: Path):
+    file = tmp_path / "json.py"
+    file.write_text("def same(episode):\n    return episode\n")
+    ingest.load_function(f"{file}:same", "--reward")
+    assert sys.modules["json"] is json
+    file.write_text("import nothing_of_this_name")
+    before = set(sys.modules)
+    with pytest.raises(RunError, match="cannot be imported"):
+        ingest.load_function(f"{file}:same", "--reward")
+    assert set(sys.modules) <= before
+
+
 def test_a_reward_function_is_named_by_file_and_name(tmp_path: Path):
     file = tmp_path / "rewards.py"
     file.write_text("def good(episode):\n    return episode\n")
@@ -291,6 +303,8 @@ def test_from_an_environment_to_a_report(tmp_path: Path, capsys: pytest.CaptureF
     assert cli.main([*collecting, "--episodes", "12", "--out", logs, "--validation-fraction", "0.25"]) == 0
     assert "240 transitions in 12 episodes" in capsys.readouterr().out
     assert cli.main(["ingest", logs, "--out", data, "--reward", f"{reward}:ones"]) == 0
+    # What is on record of it is a name: from here on nothing runs the file again.
+    reward.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     told = answer(capsys, "inspect", data, "--verify")
     assert (told["transitions"], told["episodes"], told["verified"]) == (240, 12, True)
     assert told["splits"] == {"train": 9, "validation": 3}
@@ -318,6 +332,7 @@ def test_from_an_environment_to_a_report(tmp_path: Path, capsys: pytest.CaptureF
     assert cli.main(["report", run]) == 0
     assert capsys.readouterr().out.strip() == f"{run}/report.html"
     assert "IQL on data" in (tmp_path / "run/report.html").read_text()
+    assert not (tmp_path / "ran").exists()
 
     more = ["collect", "--env", "Pendulum-v1", "--env-kwargs", limit, "--policy", run, "--noise", "0.1"]
     assert cli.main([*more, "--episodes", "2", "--out", str(tmp_path / "more")]) == 0

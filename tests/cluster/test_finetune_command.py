@@ -164,7 +164,11 @@ def test_from_an_offline_run_to_a_report(tmp_path: Path, dataset: Path, capsys: 
     quick = ["--env-steps", "60", "--rollout-steps", "5", "--eval-episodes", "2", "--serial", "--log-every", "20"]
     assert cli.main([*arguments, *quick]) == 0
     assert "60 environment steps in" in capsys.readouterr().err
-    assert cli.main(["finetune", "--run", str(tmp_path / "run"), "--resume", "--env-steps", "90"]) == 0
+    # Its environment is a module's, which a run folder alone cannot have run.
+    going_on = ["finetune", "--run", str(tmp_path / "run"), "--resume", "--env-steps", "90"]
+    assert cli.main(going_on) == 2
+    assert f"name it yourself with --env {REACH.id}" in capsys.readouterr().err
+    assert cli.main([*going_on, "--env", REACH.id]) == 0
     assert cli.main(["report", str(tmp_path / "run")]) == 0
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Interaction" in page
