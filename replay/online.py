@@ -15,6 +15,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,8 @@ from replay.shard import ShardFile
 from replay.spaces import Box, Spaces
 
 _LOCK = "writer.lock"
+_SEGMENT_FILE = re.compile(r"\.(?P<temporary>\d+\..+\.arrow(\.[0-9a-f]+)?\.partial)|(?P<number>\d+)\..+\.arrow")
+"""A file of `segments/`, whole or in the making."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +229,9 @@ class OnlineStore:
     def _write(self, buffer: ShardBuffer, number: int) -> dict[str, ShardFile]:
         folder = self.path / SEGMENTS
         files = {}
-        for group, file in buffer.write(lambda group: folder / f".{segment_name(number, group)}.partial").items():
+        token = secrets.token_hex(8)  # no link can lie in wait under such a name
+        written = buffer.write(lambda group: folder / f".{segment_name(number, group)}.{token}.partial")
+        for group, file in written.items():
             path = folder / segment_name(number, group)
             file.path.replace(path)
             files[group] = ShardFile(path, file.rows, file.bytes, file.sha256)
@@ -243,10 +249,14 @@ class OnlineStore:
         return statistics.to_json(statistics.measure(self._layout.columns, [self._ledger.files(segment)], left))
 
     def _remove_uncommitted(self) -> None:
-        """Files of a segment whose line was never written, and those under temporary names."""
-        for path in (self.path / SEGMENTS).iterdir():
-            number = path.name.split(".")[0]
-            if path.name.endswith(".arrow.partial") or (number.isdigit() and int(number) >= self._ledger.segments):
+        """Files of a segment whose line was never written, and those under temporary names; no other, and none of
+        another folder that a link leads to."""
+        folder = self.path / SEGMENTS
+        if folder.is_symlink():
+            raise DataError(f"{folder}: is a link, expected a folder. Copy the whole store, then open the copy.")
+        for path in folder.iterdir():
+            found = _SEGMENT_FILE.fullmatch(path.name)
+            if found and (found["temporary"] or int(found["number"]) >= self._ledger.segments):
                 path.unlink()
 
 

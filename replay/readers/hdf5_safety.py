@@ -32,12 +32,15 @@ def _check_links(store: Any, path: Path) -> None:
     """Every link of every group, each group once, without following one but those to groups in the file itself."""
     from h5py import h5l
 
-    def look(name: bytes, link: Any) -> None:
-        if link.type not in (h5l.TYPE_HARD, h5l.TYPE_SOFT):
-            what = "an external link, to another file" if link.type == h5l.TYPE_EXTERNAL else "a link of unknown kind"
-            raise DataError(f"{path}, {name.decode(errors='replace')}: is {what}. {_REMEDY}")
+    def look(name: bytes, link: Any) -> str | None:
+        if link.type in (h5l.TYPE_HARD, h5l.TYPE_SOFT):
+            return None
+        what = "an external link, to another file" if link.type == h5l.TYPE_EXTERNAL else "a link of unknown kind"
+        return f"{path}, {name.decode(errors='replace')}: is {what}. {_REMEDY}"
 
-    store.id.links.visit(look, info=True)
+    found = store.id.links.visit(look, info=True)
+    if found is not None:
+        raise DataError(found)
 
 
 def _check_objects(store: Any, path: Path) -> None:
@@ -79,7 +82,7 @@ def _members(group: Any, path: Path) -> Iterator[tuple[str, Any]]:
         full = f"{prefix}/{name}".lstrip("/")
         try:
             yield full, group[name]
-        except (KeyError, OSError) as error:
+        except (KeyError, OSError, RuntimeError) as error:
             raise DataError(f"{path}, {full}: is a link that leads nowhere ({error}). Take the link away.") from error
 
 
