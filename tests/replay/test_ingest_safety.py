@@ -168,6 +168,24 @@ def test_only_regular_files_are_opened(tmp_path: Path, scheme: str, kind: str) -
         ingest(f"{scheme}:{path}", tmp_path / "out")
 
 
+def test_a_parquet_file_that_names_another_is_refused(tmp_path: Path) -> None:
+    table = pa.table({"observation": [[0.0]] * 2, "action": [[0.0]] * 2, "terminated": [False, True]})
+    collected: list[Any] = []
+    pq.write_table(table, tmp_path / "other.parquet", metadata_collector=collected)
+    collected[0].set_file_path("/etc/passwd")
+    collected[0].write_metadata_file(tmp_path / "log.parquet")
+    with pytest.raises(DataError, match=r"log.parquet: keeps columns in another file \('/etc/passwd'\)"):
+        ingest(f"parquet:{tmp_path / 'log.parquet'}", tmp_path / "out")
+
+
+def test_a_pattern_may_find_links_as_download_caches_are_made_of(tmp_path: Path) -> None:
+    table = pa.table({"observation": [[0.0]] * 2, "action": [[0.0]] * 2, "terminated": [False, True]})
+    pq.write_table(table, tmp_path / "blob")
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "log.parquet").symlink_to(tmp_path / "blob")
+    assert ingest(f"parquet:{tmp_path}/snapshot/*.parquet", tmp_path / "out").transitions == 2
+
+
 # --- Minari ---
 
 
