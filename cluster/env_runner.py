@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from cluster.recording import episode_of
 from envs import EnvSpec, Exploration, RecordedEpisode, Rollout, explore, make_vector
 from learners.algorithm import Algorithm, Weights
 from replay.episode import Episode
+from replay.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,13 @@ class RolloutReport:
     pending: int
     """Those taken so far in episodes that are still under way."""
     episodes: int
-    """That ended, and"""
+    """That ended and are handed over, and"""
     ended: int
     """the steps that they have."""
+    quarantined: tuple[str, ...] = ()
+    """Why, for each episode that ended and is left out: the store would not take it, and refuse the others with it."""
+    damaged_in_a_row: int = 0
+    """Such episodes that every one of its environments has had since its last whole one."""
 
 
 Episodes = list[tuple[str, Episode]]
@@ -71,12 +77,15 @@ class EnvRunner:
         self._algorithm: Algorithm = spec.algorithm.create("cpu")
         self._version = -1
         self._rollout: Rollout | None = None
-        self._first = self._handed_over = 0
+        self._first = self._named = 0
+        self._damaged: Counter[int] = Counter()
+        """By environment: episodes left out since its last whole one."""
 
     def collect(self, sequence: int, version: int, weights: Weights, steps: int) -> tuple[RolloutReport, Episodes]:
         """`steps` of each environment with these weights: a report, and the episodes that ended.
 
-        Raises what the environment raises; the next call begins anew.
+        An episode that does not fit the spaces, as one with NaN in an observation, an action or a reward, is reported
+        and left out. Raises what the environment raises; the next call begins anew.
         """
         if version != self._version:
             self._algorithm.load_policy_weights(weights)
@@ -112,10 +121,34 @@ class EnvRunner:
     def _hand_over(self, ended: list[RecordedEpisode], taken: int) -> tuple[RolloutReport, Episodes]:
         source = f"{self._spec.environment.id} runner {self._number}"
         episodes: Episodes = []
-        for episode in ended:
-            self._handed_over += 1
-            id = f"{self._number}-{self._first}-{self._handed_over}"
-            episodes.append((id, episode_of(episode, source=source)))
-        pending = 0 if self._rollout is None else self._rollout.steps_under_way
-        steps = sum(len(episode) for episode in ended)
-        return RolloutReport(self._number, self._version, taken, pending, len(episodes), steps), episodes
+        quarantined = []
+        origins = [] if self._rollout is None else self._rollout.origins
+        for origin, recorded in zip(origins, ended, strict=True):
+            self._named += 1
+            id = f"{self._number}-{self._first}-{self._named}"
+            episode = episode_of(recorded, source=source)
+            try:
+                episode.validate(self._spec.algorithm.spaces, f"episode {id}")
+            except DataError as error:
+                quarantined.append(str(error))
+                self._damaged[origin] += 1
+            else:
+                episodes.append((id, episode))
+                self._damaged[origin] = 0
+        pending, in_a_row = 0, 0
+        if self._rollout is not None:
+            pending = self._rollout.steps_under_way
+            in_a_row = min(self._damaged[i] for i in range(self._rollout.num_envs))
+        return (
+            RolloutReport(
+                self._number,
+                self._version,
+                taken,
+                pending,
+                len(episodes),
+                sum(len(episode) for _, episode in episodes),
+                tuple(quarantined),
+                in_a_row,
+            ),
+            episodes,
+        )

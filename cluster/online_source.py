@@ -155,6 +155,7 @@ class OnlineSource:
         return {
             "env_steps": stored,
             "fresh_episodes": self._reader.episodes,
+            "quarantined": self._pool.quarantined,
             **self._episodes.recent(),
             "fresh_share": self._share,
             "policy_staleness": float(np.mean(self._staleness)) if self._staleness else 0.0,
@@ -167,6 +168,7 @@ class OnlineSource:
         return {
             "env_steps": self._reader.transitions,
             "fresh_episodes": self._reader.episodes,
+            "quarantined": self._pool.quarantined,
             "duplicates": self._duplicates,
             "runners": self._pool.summary(),
         }

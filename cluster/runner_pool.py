@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 FAILURES = 5
 """In a row, after which a runner is left out for good."""
+WARNINGS = 10
+"""Episodes left out of which a runner's warnings tell each; afterwards every hundredth."""
 FIRST_PAUSE = 1.0
 """Seconds before a runner whose environment failed is asked again; twice as many each further time."""
 
@@ -37,6 +39,7 @@ class _Runner:
     dropped: bool = False
     steps: int = 0
     stored: int = 0
+    quarantined: int = 0
     all_failures: int = 0
 
 
@@ -44,7 +47,8 @@ class RunnerPool:
     """One call at a time for each runner. None of them is ever waited for alone.
 
     A runner that has not answered for `stalled_seconds` is no longer counted on; should it answer after all, what it
-    brings is welcome. One whose environment fails pauses, longer each time, and is left out after `FAILURES` in a row.
+    brings is welcome. One whose environment fails pauses, longer each time, and is left out after `FAILURES` in a row;
+    so is one whose environments have each given `FAILURES` damaged episodes in a row.
     """
 
     def __init__(
@@ -118,11 +122,22 @@ class RunnerPool:
             runner.pending = told.pending
             runner.steps += told.taken
             found.append((told, episodes))
+            self._quarantined(number, told)
         return found
 
     def stored(self, report: RolloutReport) -> None:
         """Its episodes are in the store."""
         self._runners[report.runner].stored += report.episodes
+
+    def _quarantined(self, number: int, told: RolloutReport) -> None:
+        runner = self._runners[number]
+        for reason in told.quarantined:
+            runner.quarantined += 1
+            if runner.quarantined <= WARNINGS or runner.quarantined % 100 == 0:
+                logger.warning("env_runner-%d: %s The episode is left out of the store.", number, reason)
+        if told.damaged_in_a_row >= FAILURES and told.quarantined:
+            last = told.quarantined[-1]
+            self._drop(number, f"gave {FAILURES} damaged episodes in a row in each of its environments", last)
 
     def _failed(self, number: int, error: Exception) -> None:
         runner = self._runners[number]
@@ -134,13 +149,16 @@ class RunnerPool:
             runner.resume_at = time.monotonic() + pause
             logger.warning("env_runner-%d failed (%s: %s); again in %.0f s", number, type(error).__name__, error, pause)
             return
-        runner.dropped = True
-        logger.warning("env_runner-%d failed %d times in a row (%s); going on without it", number, FAILURES, error)
+        self._drop(number, f"failed {FAILURES} times in a row", f"{type(error).__name__}: {error}", error)
+
+    def _drop(self, number: int, what: str, reason: str, error: Exception | None = None) -> None:
+        """Leave a runner out for good. Raises `RunError` where it was the last one."""
+        self._runners[number].dropped = True
+        logger.warning("env_runner-%d %s (%s); going on without it", number, what, reason)
         if all(other.dropped for other in self._runners):
             raise RunError(
-                f"no environment runner is left: the last one failed {FAILURES} times in a row, with "
-                f"{type(error).__name__}: {error}. What was acknowledged is stored; put the environment right, then go "
-                "on with --resume."
+                f"no environment runner is left: the last one {what}, with {reason.rstrip('.')}. What was acknowledged "
+                "is stored; put the environment right, then go on with --resume."
             ) from error
 
     # --- How it goes ---
@@ -154,6 +172,11 @@ class RunnerPool:
     def pending(self) -> int:
         """Environment steps in episodes that have not ended, of runners that are counted on."""
         return sum(runner.pending for runner in self._runners if not runner.dropped and not self._late(runner))
+
+    @property
+    def quarantined(self) -> int:
+        """Episodes left out because they were damaged."""
+        return sum(runner.quarantined for runner in self._runners)
 
     @property
     def busy(self) -> int:
@@ -179,6 +202,7 @@ class RunnerPool:
                 "name": f"env_runner-{number}",
                 "steps": runner.steps,
                 "episodes": runner.stored,
+                "quarantined": runner.quarantined,
                 "failures": runner.all_failures,
                 "dropped": runner.dropped,
             }

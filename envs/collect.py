@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import sys
 from collections.abc import Iterator
@@ -91,5 +92,10 @@ def _episode(env: gym.Env[Any, Any], spec: EnvSpec, policy: Policy, seed: int, m
             raise EnvError(endless(spec.id, seed, max_steps))
         action = as_actions(np.asarray(actor.act(observation, info))[None], env.action_space, 1, spec.id)[0]
         observation, reward, terminated, truncated, info = env.step(action)
-        recording.add(action, observation, float(reward), told_success(info), f"environment {spec.id}, seed {seed}")
+        if not math.isfinite(reward):
+            raise EnvError(
+                f"environment {spec.id}, seed {seed}: reward {reward} at step {len(recording) + 1}, expected a finite "
+                "number. Look at the environment, and at the action it was given."
+            )
+        recording.add(action, observation, float(reward), told_success(info))
     return recording.finish(terminated=bool(terminated), truncated=bool(truncated))

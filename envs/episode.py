@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from envs.errors import EnvError
 from envs.evaluate import stack
 
 
@@ -49,13 +47,8 @@ class Recording:
         """Steps so far."""
         return len(self._rewards)
 
-    def add(self, action: Any, observation: Any, reward: float, success: bool | None, where: str) -> None:
-        """A step: what was done, and what came of it. Raises `EnvError`, naming `where`, for a reward not finite."""
-        if not math.isfinite(reward):
-            raise EnvError(
-                f"{where}: reward {reward} at step {len(self) + 1}, expected a finite number. Look at the environment, "
-                "and at the action it was given."
-            )
+    def add(self, action: Any, observation: Any, reward: float, success: bool | None) -> None:
+        """A step: what was done, and what came of it, finite or not."""
         self._actions.append(action)
         self._observations.append(observation)
         self._rewards.append(float(reward))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
 
 from envs.episode import RecordedEpisode, Recording
@@ -15,6 +16,9 @@ from envs.evaluate import MAX_STEPS, Act, as_actions
 from envs.spec import EnvSpec
 from envs.stepper import Stepper, VectorEnv
 from envs.vector import make_vector
+
+_LARGEST = float(np.finfo(np.float32).max)
+"""That a policy is shown: learners compute in float32."""
 
 
 class Rollout:
@@ -27,6 +31,9 @@ class Rollout:
     Environment i is first reset with `seed + i`; its later resets go on with its own generator. An episode that has
     lasted `max_steps` is cut there, truncated, without a reset, and the next one goes on from its last observation:
     a robot's stream need not end.
+
+    Numbers that are not finite, such as a broken sensor's, are recorded as they come: whoever stores the episode
+    decides what becomes of it. A policy sees 0 in their place, so that they are not its end too.
 
     What a step or a reset raises goes to the caller as it is. The episodes under way are given up, the environments
     are closed, and the next `run` makes new ones, with seeds not used before. Episodes that had ended by then are
@@ -54,7 +61,9 @@ class Rollout:
         self._next_seed = seed
         self._first_seed: int | None = None
         self._reset_all = True
-        self._ended: list[RecordedEpisode] = []
+        self.origins: list[int] = []
+        """The environment of each episode that was handed over last, by its number."""
+        self._ended: list[tuple[int, RecordedEpisode]] = []
         self._recordings: list[Recording | None] = []
         """One for each environment; None where the next step is its reset, or follows it."""
         self._seeds: list[int | None] = []
@@ -69,8 +78,8 @@ class Rollout:
         """Every environment takes `steps` steps; the episodes that ended, in the order in which they did.
 
         A vector environment in the mode NEXT_STEP spends one of them on each reset. Actions are clipped to their Box.
-        Raises `EnvError` for actions of the wrong shape and a policy that keeps a state, without a step; for a
-        reward that is not finite, and a vector environment that does not keep to its mode, as a step that failed.
+        Raises `EnvError` for actions of the wrong shape and a policy that keeps a state, without a step; for a vector
+        environment that does not keep to its mode, as a step that failed.
         """
         if steps < 1:
             raise EnvError(f"steps: found {steps}, expected at least 1.")
@@ -78,7 +87,7 @@ class Rollout:
         for _ in range(steps):
             self._begin(stepper)
             # Side by side, episodes end at different times: no one state begins them all.
-            actions, state = act(stepper.latest, None)
+            actions, state = act(_finite(stepper.latest), None)
             if state is not None:
                 raise EnvError(
                     f"environment {self.spec.id}: the policy keeps a state ({type(state).__name__}) between steps, "
@@ -90,9 +99,9 @@ class Rollout:
 
     def cut(self) -> list[RecordedEpisode]:
         """Ends every episode under way that has a step, as truncated. The next `run` resets all environments."""
-        for recording in self._recordings:
+        for i, recording in enumerate(self._recordings):
             if recording is not None and len(recording):
-                self._ended.append(recording.finish(terminated=False, truncated=True))
+                self._ended.append((i, recording.finish(terminated=False, truncated=True)))
         self._forget()
         return self._hand_over()
 
@@ -136,19 +145,19 @@ class Rollout:
                 if outcome is None or recording is None:
                     continue
                 self.steps_taken += 1
-                where = f"environment {self.spec.id}, number {i} of {self.num_envs}"
-                recording.add(actions[i].copy(), outcome.observation, outcome.reward, outcome.success, where)
+                recording.add(actions[i].copy(), outcome.observation, outcome.reward, outcome.success)
                 done = outcome.terminated or outcome.truncated
                 if done or len(recording) == self._max_steps:
                     episode = recording.finish(
                         terminated=outcome.terminated, truncated=outcome.truncated or not outcome.terminated
                     )
-                    self._ended.append(episode)
+                    self._ended.append((i, episode))
                     self._recordings[i] = None
 
     def _hand_over(self) -> list[RecordedEpisode]:
         ended, self._ended = self._ended, []
-        return ended
+        self.origins = [i for i, _ in ended]
+        return [episode for _, episode in ended]
 
     # --- Environments that come and go ---
 
@@ -189,3 +198,13 @@ class Rollout:
                 if vector is not None:
                     vector.close()
             raise
+
+
+def _finite(observation: Any) -> Any:
+    """(B, ...) numbers, or a dictionary of such arrays, with 0 in the place of what float32 cannot hold."""
+    if isinstance(observation, dict):
+        return {name: _finite(part) for name, part in observation.items()}
+    if observation.dtype.kind != "f":
+        return observation
+    good = np.abs(observation) <= _LARGEST  # which NaN is not
+    return observation if good.all() else np.where(good, observation, np.zeros_like(observation))

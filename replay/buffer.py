@@ -44,7 +44,8 @@ class Layout:
         return {column.name: Moments(column.shape) for column in self.columns if column.kind == "tensor"}
 
     def encode(self, episode: Episode, where: str) -> Encoded:
-        """Check the episode and encode its pictures. Raises `DataError`, naming `where` and the field."""
+        """Check the episode and encode its pictures; those that come encoded are decoded once. Raises `DataError`,
+        naming `where` and the field."""
         episode.validate(self.spaces, where, self.extras)
         pictures: dict[str, list[bytes]] = {}
         for name, values in episode.observations().items():
@@ -52,7 +53,7 @@ class Layout:
             if not isinstance(space, Image):
                 continue
             if isinstance(values, np.ndarray):
-                pictures[name] = [images.encode(pixels, space) for pixels in values]
+                pictures[name] = [images.encode(pixels, space) for pixels in values.astype(np.uint8, copy=False)]
             else:
                 for step, data in enumerate(values):
                     images.check(data, space, f"{where}, {name}, step {step}")

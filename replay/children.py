@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from replay.dataset import Dataset
-from replay.errors import DataError
 from replay.manifest import Episodes, Manifest, Shards, write_manifest
-from replay.writer import disk_error, publish
+from replay.new_folder import NewFolder, disk_error
 
 _INHERITED = ("env_spec", "observation_key", "collected_by", "licence", "task", "format")
 """Provenance that a child has from its parents, where they agree."""
@@ -39,22 +37,15 @@ def provenance(operation: str, datasets: Sequence[Dataset], **details: Any) -> d
 
 @contextmanager
 def folder(out: str | Path) -> Iterator[tuple[Path, Path]]:
-    """A temporary folder and the name it gets at the end; an exception removes it."""
-    home = Path(out).absolute()
-    if home.exists() or home.is_symlink():
-        raise DataError(f"{home}: exists already; name another folder, or remove it first.")
-    partial = home.parent / f".{home.name}.partial"
-    try:
-        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left behind
-        (partial / "shards").mkdir(parents=True)
-        yield partial, home
-        publish(partial, home)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise disk_error(home, error) from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    """A private folder to write into, and the name it gets at the end; an exception removes it. Nobody else writes to
+    that name meanwhile: see `NewFolder`."""
+    with NewFolder(out) as new:
+        try:
+            (new.partial / "shards").mkdir()
+            yield new.partial, new.path
+        except OSError as error:
+            raise disk_error(new.path, error) from error
+        new.publish()
 
 
 def write(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from replay.errors import DataError
+from replay.flags import as_flags, check_flag
 from replay.spaces import Box, Discrete, Image, Leaf, Spaces, observation_columns
 
 
@@ -47,8 +48,9 @@ class Episode:
 
     def validate(self, spaces: Spaces, where: str, extras: Mapping[str, Box] | None = None) -> None:
         """Raises `DataError`, naming `where` and the field, for anything that does not fit `spaces`: missing
-        or surplus columns, lengths, shapes, types that cannot be stored without changing kind, and numbers
-        not finite in the type they are stored in. `extras` declares the further columns; None: any."""
+        or surplus columns, lengths, shapes, types that cannot be stored without changing kind, numbers that
+        the type they are stored in cannot hold or that are not finite in it, and flags that are neither booleans
+        nor exactly 0 or 1. `extras` declares the further columns; None: any."""
         T = len(self)
         if T < 1:
             raise DataError(f"{where}: has no transitions; an episode needs at least one. Leave it out.")
@@ -60,6 +62,8 @@ class Episode:
         check_column(self.reward, Box(()), T, where, "reward")
         for name, flags in (("terminated", self.terminated), ("truncated", self.truncated)):
             _check_flags(flags, T, where, name)
+        if self.success is not None:
+            check_flag(self.success, f"{where}, success")
         if extras is not None:
             _same_names(where, self.extras, extras)
             for name, box in extras.items():
@@ -80,18 +84,22 @@ def check_column(values: Any, leaf: Leaf, rows: int, where: str, name: str) -> N
         remedy = _LENGTHS if array.shape[1:] == tuple(leaf.shape) else "Check the declared space."
         raise DataError(f"{where}, {name}: found shape {array.shape}, expected {expected}. {remedy}")
     dtype = np.dtype(leaf.dtype)
-    if not np.can_cast(array.dtype, dtype, "same_kind"):
+    if isinstance(leaf, Discrete) and array.dtype.kind == "f":
+        _check_whole(array, where, name)
+    elif array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
         raise DataError(
             f"{where}, {name}: found {array.dtype}, expected {dtype}. Convert the column before ingesting it."
         )
+    elif dtype.kind in "iu":
+        _check_fits(array, dtype, where, name)
     if dtype.kind == "f":
         stored = array if array.dtype == dtype else _cast(array, dtype)
         if not np.isfinite(stored).all():
             bad = ~np.isfinite(stored.reshape(rows, -1)).all(axis=1)
             step = int(np.argmax(bad))
             raise DataError(
-                f"{where}, {name}: NaN or infinite in {int(bad.sum())} of {rows} rows, first at step {step}. "
-                "Repair the source, or ingest with quarantine to leave such episodes out."
+                f"{where}, {name}: NaN or infinite in {int(bad.sum())} of {rows} rows, first at step {step}, expected "
+                f"numbers that {dtype} can hold."
             )
     if isinstance(leaf, Discrete) and rows:
         low, high = int(array.min()), int(array.max())
@@ -110,12 +118,35 @@ def _cast(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
         return array.astype(dtype)
 
 
+_EXACT = 2**53
+"""Up to here float64 holds every whole number."""
+
+
+def _check_whole(array: np.ndarray, where: str, name: str) -> None:
+    whole = np.isfinite(array) & (np.floor(array) == array) & (np.abs(array) <= _EXACT)
+    if not whole.all():
+        step = int(np.argmin(whole))
+        raise DataError(f"{where}, {name}: found {array[step]} at step {step}, expected a whole number.")
+
+
+def _check_fits(array: np.ndarray, dtype: np.dtype[Any], where: str, name: str) -> None:
+    if np.can_cast(array.dtype, dtype, "safe"):
+        return
+    bounds = np.iinfo(dtype)
+    bad = (array < bounds.min) | (array > bounds.max)
+    if bad.any():
+        place = np.unravel_index(int(np.argmax(bad)), bad.shape)
+        raise DataError(
+            f"{where}, {name}: found {array[place]} at step {place[0]}, expected {bounds.min} to {bounds.max}, which "
+            f"{dtype} can hold. Convert the column before ingesting it."
+        )
+
+
 def _check_flags(flags: Any, rows: int, where: str, name: str) -> None:
     array = np.asarray(flags)
     if array.shape != (rows,):
         raise DataError(f"{where}, {name}: found shape {array.shape}, expected ({rows},). {_LENGTHS}")
-    if array.dtype != np.bool_ and ((array != 0) & (array != 1)).any():
-        raise DataError(f"{where}, {name}: found {array.dtype} values other than 0 and 1.")
+    as_flags(array, f"{where}, {name}", unit="step")
 
 
 def _same_names(where: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

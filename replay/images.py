@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,10 @@ from replay.spaces import Image
 
 _QUALITY = 95
 """Of JPEG, which loses detail; PNG, the default, does not."""
+_FORMATS = ("PNG", "JPEG")
+"""The only decoders that bytes from outside may reach: Pillow has others that start programs."""
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""By channels. Other modes have as many bands and mean something else: palettes, CMYK."""
 
 
 def encode(pixels: np.ndarray, space: Image) -> bytes:
@@ -36,13 +43,13 @@ def encode(pixels: np.ndarray, space: Image) -> bytes:
 
 
 def decode(data: bytes | memoryview, shape: tuple[int, ...], where: str) -> np.ndarray:
-    """The pixels, (H, W, C) uint8. Raises `DataError`, naming `where`, for what is not a picture of that shape."""
-    pillow = _pillow()
-    try:
-        with pillow.open(io.BytesIO(data)) as picture:
-            pixels = np.asarray(picture)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{where}: not a picture ({error}); restore the file from a copy or ingest again.") from error
+    """The pixels, (H, W, C) uint8. Raises `DataError`, naming `where`, for what is not a picture of that shape:
+    before anything is decoded where the header says so."""
+    with _refusing(where, "restore the file from a copy or ingest again"), _opened(data) as picture:
+        found = _shape(picture)
+        if found != shape:
+            raise DataError(f"{where}: found a picture {found} uint8, expected {shape} uint8.")
+        pixels = np.asarray(picture)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     if pixels.shape != shape or pixels.dtype != np.uint8:
@@ -50,20 +57,64 @@ def decode(data: bytes | memoryview, shape: tuple[int, ...], where: str) -> np.n
     return pixels
 
 
+def look(data: bytes, where: str) -> Image:
+    """The space that the header of a PNG or a JPEG declares. Raises `DataError`, naming `where`, for anything else."""
+    remedy = "convert it to PNG or JPEG, or leave the column out"
+    with _refusing(where, remedy), _not_too_large(), _opened(data) as picture:
+        return Image(_shape(picture), str(picture.format).lower())
+
+
 def check(data: bytes, space: Image, where: str) -> None:
-    """Whether encoded bytes are a picture of the space, from their header alone. Raises `DataError`."""
-    pillow = _pillow()
+    """Whether encoded bytes are a whole picture of the space: decoded once, to the last pixel, and not at all where
+    the header already says otherwise. Raises `DataError`, naming `where`."""
+    with _refusing(where, "repair or leave out this episode"), _not_too_large():
+        with _opened(data) as picture:
+            found, kind, mode = _shape(picture), str(picture.format).lower(), picture.mode
+            if found != space.shape or kind != space.encoding:
+                raise DataError(
+                    f"{where}: found a {kind} picture {found}, the dataset's space is {space.encoding} {space.shape}; "
+                    "convert it before ingesting."
+                )
+            if mode != _MODES.get(space.shape[-1]):
+                raise DataError(
+                    f"{where}: found a picture of mode {mode}, expected {_MODES.get(space.shape[-1])}; convert it "
+                    "before ingesting."
+                )
+            picture.load()
+        if kind == "png":
+            # Decoding does not look at the checksums of its pixels.
+            with _opened(data) as picture:
+                picture.verify()
+
+
+def _shape(picture: Any) -> tuple[int, int, int]:
+    return (picture.height, picture.width, len(picture.getbands()))
+
+
+@contextlib.contextmanager
+def _opened(data: bytes | memoryview) -> Iterator[Any]:
+    """A picture of which the header was read."""
+    with _pillow().open(io.BytesIO(data), formats=_FORMATS) as picture:
+        yield picture
+
+
+@contextlib.contextmanager
+def _not_too_large() -> Iterator[None]:
+    """Of more pixels than it should decode Pillow only warns, up to twice as many. Not for several threads at once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", _pillow().DecompressionBombWarning)
+        yield
+
+
+@contextlib.contextmanager
+def _refusing(where: str, remedy: str) -> Iterator[None]:
+    """Decoders raise whatever they stumble over."""
     try:
-        with pillow.open(io.BytesIO(data)) as picture:
-            found = (picture.height, picture.width, len(picture.getbands()))
-            kind = str(picture.format).lower()
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{where}: not a picture ({error}); repair or leave out this episode.") from error
-    if found != space.shape or kind != space.encoding:
-        raise DataError(
-            f"{where}: found a {kind} picture {found}, the dataset's space is {space.encoding} {space.shape}; "
-            f"convert it before ingesting."
-        )
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(f"{where}: not a picture ({error}); {remedy}.") from error
 
 
 def _pillow() -> Any:

@@ -9,14 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
-from replay import images
 from replay.episode import Episode
 from replay.errors import DataError
+from replay.new_folder import NewFolder
 from replay.readers import Options, Source, read
 from replay.segment import Counts
-from replay.spaces import Dict, Image, Spaces, observation_columns
+from replay.spaces import Dict, Spaces
 from replay.writer import SHARD_BYTES, DatasetWriter
 
 Hook = Callable[[Episode], Episode]
@@ -86,77 +84,71 @@ def ingest(
     `reward` sees each episode as the source has it, before `observation` keeps one key of a dictionary as the plain
     observation. `env` names the task whose reward OGBench computes (`success_timing` `pre` or `post`), and elsewhere
     the environment to evaluate in. `progress` is called with transitions done and expected. Damaged episodes
-    (not finite, wrong shapes) stop everything unless `quarantine` leaves them out.
+    (not finite, wrong shapes, flags that are none, pictures that cannot be decoded) stop everything unless
+    `quarantine` leaves them out.
 
-    Raises `DataError` and leaves nothing behind, whatever is wrong.
+    Raises `DataError` and leaves nothing behind, whatever is wrong; at once where somebody else is writing `out`.
     """
     started = time.monotonic()
-    out = Path(out)
-    if out.exists() or out.is_symlink():
-        raise DataError(f"{out}: exists already; name another folder, or remove it first.")
-    opened = read(str(source), Options(env=env, rename=dict(rename or {}), success_timing=success_timing))
-    spaces = _keep_key(opened.spaces, observation, str(source))
-    notes = [note for note in opened.notes if observation is None or _concerns(note, observation)]
-    extra_provenance = {"collected_by": collected_by, "licence": licence, "observation_key": observation}
     quarantined: list[str] = []
-    counts: dict[str, int] = {}  # filled at the end: the writer keeps a reference and writes it last
-    provenance = {
-        "source": str(source),
-        "files": [{"name": file.name, "bytes": file.stat().st_size} for file in opened.files],
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "tool": f"quiver {_version()}",
-        **opened.provenance,
-        **{name: value for name, value in extra_provenance.items() if value is not None},
-        **({"reward": {"from": f"function {getattr(reward, '__name__', repr(reward))}"}} if reward else {}),
-        "notes": notes,
-        "counts": counts,
-        "quarantined": quarantined,
-    }
-    with DatasetWriter(
-        out,
-        spaces,
-        provenance=provenance,
-        extras=opened.extras,
-        expected_rows=opened.expected_rows,
-        validation_fraction=validation_fraction,
-        split_seed=split_seed,
-        shard_bytes=shard_bytes,
-        reference_scores=opened.reference_scores,
-    ) as writer:
-        for label, episode in opened.episodes:
-            try:
-                episode = _finished(episode, reward, observation, label)
-                _check(episode, spaces, _where(opened, label), opened, pictures=quarantine)
-            except DataError as error:
-                if not quarantine:
-                    raise
-                quarantined.append(str(error))
-                opened.counts.quarantined += 1
-                continue
-            writer.add(episode)
-            opened.counts.episodes += 1
-            opened.counts.transitions += len(episode)
-            if progress is not None:
-                progress(opened.counts.transitions, opened.expected_transitions)
-        if quarantined and not opened.counts.episodes:
-            raise DataError(f"{source}: every episode is damaged; the first: {quarantined[0]}")
-        counts.update(vars(opened.counts))
-    return IngestReport(str(source), out, opened.counts, time.monotonic() - started, notes, quarantined)
+    # The target is ours before anything is read: a log may take hours.
+    with NewFolder(out) as new:
+        opened = read(str(source), Options(env=env, rename=dict(rename or {}), success_timing=success_timing))
+        spaces = _keep_key(opened.spaces, observation, str(source))
+        notes = [note for note in opened.notes if observation is None or _concerns(note, observation)]
+        extra_provenance = {"collected_by": collected_by, "licence": licence, "observation_key": observation}
+        counts: dict[str, int] = {}  # filled at the end: the writer keeps a reference and writes it last
+        provenance = {
+            "source": str(source),
+            "files": [{"name": file.name, "bytes": file.stat().st_size} for file in opened.files],
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "tool": f"quiver {_version()}",
+            **opened.provenance,
+            **{name: value for name, value in extra_provenance.items() if value is not None},
+            **({"reward": {"from": f"function {getattr(reward, '__name__', repr(reward))}"}} if reward else {}),
+            "notes": notes,
+            "counts": counts,
+            "quarantined": quarantined,
+        }
+        with DatasetWriter(
+            new,
+            spaces,
+            provenance=provenance,
+            extras=opened.extras,
+            expected_rows=opened.expected_rows,
+            validation_fraction=validation_fraction,
+            split_seed=split_seed,
+            shard_bytes=shard_bytes,
+            reference_scores=opened.reference_scores,
+        ) as writer:
+            for label, found in opened.episodes:
+                try:
+                    episode = _finished(found, reward, observation, label)
+                    encoded = writer.encode(episode, _where(opened, label))
+                except DataError as error:
+                    if not quarantine:
+                        raise DataError(f"{error} {_REMEDY}") from error
+                    quarantined.append(str(error))
+                    opened.counts.quarantined += 1
+                    continue
+                writer.append(encoded)
+                opened.counts.episodes += 1
+                opened.counts.transitions += len(episode)
+                if progress is not None:
+                    progress(opened.counts.transitions, opened.expected_transitions)
+            if quarantined and not opened.counts.episodes:
+                raise DataError(f"{source}: every episode is damaged; the first: {quarantined[0]}")
+            counts.update(vars(opened.counts))
+    return IngestReport(str(source), Path(out), opened.counts, time.monotonic() - started, notes, quarantined)
 
 
-def _check(episode: Episode, spaces: Spaces, where: str, source: Source, *, pictures: bool) -> None:
-    """What the writer would refuse, refused with the place in the source; `pictures` looks into their headers."""
-    episode.validate(spaces, where, source.extras)
-    if not pictures:
-        return
-    columns = episode.observations()
-    for name, leaf in observation_columns(spaces.observation).items():
-        if isinstance(leaf, Image) and not isinstance(columns[name], np.ndarray):
-            for step, data in enumerate(columns[name]):
-                images.check(data, leaf, f"{where}, {name}, step {step}")
+_REMEDY = "Repair the source, or ingest with quarantine to leave such episodes out."
 
 
-def _finished(episode: Episode, reward: Hook | None, observation: str | None, label: str) -> Episode:
+def _finished(found: Episode | DataError, reward: Hook | None, observation: str | None, label: str) -> Episode:
+    if isinstance(found, DataError):
+        raise found
+    episode = found
     if reward is not None:
         made = reward(episode)
         if not isinstance(made, Episode):

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import socket
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -65,7 +66,7 @@ class Lock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            holder = _holder(descriptor)
             os.close(descriptor)
             raise LockedError(
                 f"{what}: is in use by {holder or 'another process'}; wait until it has ended, or end it first."
@@ -78,3 +79,13 @@ class Lock:
                 return descriptor
         os.close(descriptor)
         return None
+
+
+def _holder(descriptor: int) -> str:
+    """Who holds the lock, or nothing: who has just taken it writes its name a moment later."""
+    for _ in range(20):
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+        if holder:
+            return holder
+        time.sleep(0.01)
+    return ""

@@ -13,11 +13,10 @@ once. A snapshot is a number of lines, and never changes what it means.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import shutil
-import socket
+import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +32,16 @@ from replay.errors import DataError
 from replay.eviction import Eviction, evicted
 from replay.journal import JOURNAL, STORE, JournalWriter
 from replay.ledger import FORMAT, SEGMENTS, VERSION, Ledger, segment_name
+from replay.locks import Lock, LockedError
 from replay.manifest import Manifest, describe, write_json
+from replay.new_folder import NewFolder, disk_error
 from replay.online_reader import OnlineReader
 from replay.shard import ShardFile
 from replay.spaces import Box, Spaces
-from replay.writer import disk_error, publish
 
 _LOCK = "writer.lock"
+_SEGMENT_FILE = re.compile(r"\.(?P<temporary>\d+\..+\.arrow(\.[0-9a-f]+)?\.partial)|(?P<number>\d+)\..+\.arrow")
+"""A file of `segments/`, whole or in the making."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,14 @@ class OnlineStore:
         self.path = Path(path).absolute()
         self._ledger = Ledger(self.path)
         self._layout = Layout(self._ledger.manifest.spaces, self._ledger.manifest.extras)
-        self._lock: int | None = None
-        self._lock = _locked(self.path)
+        self._lock: Lock | None = _locked(self.path)
         try:
             self._ledger.refresh()
             self._journal = JournalWriter(self._ledger.journal)
             self._journal.cut()
             self._remove_uncommitted()
         except BaseException as error:
-            os.close(self._lock)
+            self._lock.release()
             if isinstance(error, OSError):
                 raise disk_error(self.path, error) from error
             raise
@@ -97,21 +98,18 @@ class OnlineStore:
     ) -> OnlineStore:
         """A new store, empty. Raises `DataError` for a folder that exists, and for columns that cannot be stored."""
         home = Path(path).absolute()
-        if home.exists() or home.is_symlink():
+        if os.path.lexists(home):
             raise DataError(f"{home}: exists already; open it with OnlineStore(path), or name another folder.")
         layout = Layout(spaces, extras or {})
         manifest = Manifest(layout.spaces, layout.columns, layout.extras, {}, dict(provenance), reference_scores)
-        partial = home.parent / f".{home.name}.partial"
-        try:
-            shutil.rmtree(partial, ignore_errors=True)  # what a killed process left behind
-            (partial / SEGMENTS).mkdir(parents=True)
-            (partial / JOURNAL).touch()
-            write_json(partial / STORE, {"format": FORMAT, "version": VERSION, **describe(manifest)})
-            publish(partial, home)
-        except OSError as error:
-            raise disk_error(home, error) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with NewFolder(home) as new:
+            try:
+                (new.partial / SEGMENTS).mkdir()
+                (new.partial / JOURNAL).touch()
+                write_json(new.partial / STORE, {"format": FORMAT, "version": VERSION, **describe(manifest)})
+            except OSError as error:
+                raise disk_error(home, error) from error
+            new.publish()
         return OnlineStore(home)
 
     def __enter__(self) -> OnlineStore:
@@ -179,7 +177,7 @@ class OnlineStore:
         """Let another writer in."""
         if self._lock is not None:
             self._journal.close()
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def _settle(self) -> None:
@@ -231,7 +229,9 @@ class OnlineStore:
     def _write(self, buffer: ShardBuffer, number: int) -> dict[str, ShardFile]:
         folder = self.path / SEGMENTS
         files = {}
-        for group, file in buffer.write(lambda group: folder / f".{segment_name(number, group)}.partial").items():
+        token = secrets.token_hex(8)  # no link can lie in wait under such a name
+        written = buffer.write(lambda group: folder / f".{segment_name(number, group)}.{token}.partial")
+        for group, file in written.items():
             path = folder / segment_name(number, group)
             file.path.replace(path)
             files[group] = ShardFile(path, file.rows, file.bytes, file.sha256)
@@ -249,10 +249,14 @@ class OnlineStore:
         return statistics.to_json(statistics.measure(self._layout.columns, [self._ledger.files(segment)], left))
 
     def _remove_uncommitted(self) -> None:
-        """Files of a segment whose line was never written, and those under temporary names."""
-        for path in (self.path / SEGMENTS).iterdir():
-            number = path.name.split(".")[0]
-            if path.name.endswith(".arrow.partial") or (number.isdigit() and int(number) >= self._ledger.segments):
+        """Files of a segment whose line was never written, and those under temporary names; no other, and none of
+        another folder that a link leads to."""
+        folder = self.path / SEGMENTS
+        if folder.is_symlink():
+            raise DataError(f"{folder}: is a link, expected a folder. Copy the whole store, then open the copy.")
+        for path in folder.iterdir():
+            found = _SEGMENT_FILE.fullmatch(path.name)
+            if found and (found["temporary"] or int(found["number"]) >= self._ledger.segments):
                 path.unlink()
 
 
@@ -265,28 +269,18 @@ def _remark(extra: Mapping[str, Any] | None) -> dict[str, Any]:
     return remark
 
 
-def _locked(folder: Path) -> int:
-    """A descriptor that holds the store's lock until it is closed, by whatever end of the process."""
-    path = folder / _LOCK
+def _locked(folder: Path) -> Lock:
+    """The store's lock, which ends with the process, however that ends. Its file stays."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise disk_error(path, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-    except BlockingIOError as error:
-        who = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
-        os.close(descriptor)
-        raise DataError(
-            f"{folder}: {who} is writing to it already; a store has one writer. Stop that one, or read with "
+        return Lock(folder / _LOCK, str(folder))
+    except LockedError as error:
+        holder = (folder / _LOCK).read_text(errors="replace").strip() or "another process"
+        raise LockedError(
+            f"{folder}: {holder} is writing to it already; a store has one writer. Stop that one, or read with "
             "OnlineReader."
         ) from error
     except OSError as error:
-        os.close(descriptor)
-        raise disk_error(path, error) from error
-    return descriptor
+        raise disk_error(folder / _LOCK, error) from error
 
 
 __all__ = ["Eviction", "Inserted", "OnlineReader", "OnlineStore"]

@@ -21,6 +21,7 @@ from replay.children import folder, provenance, write
 from replay.dataset import Dataset
 from replay.errors import DataError
 from replay.manifest import Episodes, Shards, check_files
+from replay.new_folder import NewFolder
 from replay.relabel import relabel
 from replay.schema import Column
 from replay.statistics import Moments
@@ -66,12 +67,12 @@ def filter(dataset: Dataset, out: str | Path, where: str) -> Dataset:
     shards = [dataset.shards[number] for number in used]
     episodes = {name: column[keep] for name, column in dataset.episodes.items()}
     episodes["shard"] = np.searchsorted(used, episodes["shard"]).astype(np.int32)
-    manifest = replace(
-        dataset.manifest,
-        statistics=dataset.statistics if keep.all() else _statistics(dataset.columns, shards, episodes),
-        provenance=provenance("filter", [dataset], where=where),
-    )
     with folder(out) as (partial, home):
+        manifest = replace(
+            dataset.manifest,
+            statistics=dataset.statistics if keep.all() else _statistics(dataset.columns, shards, episodes),
+            provenance=provenance("filter", [dataset], where=where),
+        )
         write(partial, home, manifest, shards, episodes, [dataset])
     return Dataset.open(home)
 
@@ -103,22 +104,23 @@ def split(dataset: Dataset, out: str | Path, fractions: Mapping[str, float], see
 
 def copy(dataset: Dataset, out: str | Path, *, progress: Callable[[int, int | None], None] | None = None) -> Dataset:
     """The same episodes in files of its own, compact, needing no parent. Every byte read is checked first."""
-    check_files(dataset.manifest, dataset.shards, verify=True)
-    done = 0
-    with DatasetWriter(
-        out,
-        dataset.spaces,
-        provenance=provenance("copy", [dataset]),
-        extras=dataset.extras,
-        expected_rows=dataset.num_transitions + dataset.num_episodes,
-        reference_scores=dataset.reference_scores,
-    ) as writer:
-        for number in range(dataset.num_episodes):
-            episode = dataset.episode(number)
-            writer.add(episode)
-            done += len(episode)
-            if progress is not None:
-                progress(done, dataset.num_transitions)
+    with NewFolder(out) as new:
+        check_files(dataset.manifest, dataset.shards, verify=True)
+        done = 0
+        with DatasetWriter(
+            new,
+            dataset.spaces,
+            provenance=provenance("copy", [dataset]),
+            extras=dataset.extras,
+            expected_rows=dataset.num_transitions + dataset.num_episodes,
+            reference_scores=dataset.reference_scores,
+        ) as writer:
+            for number in range(dataset.num_episodes):
+                episode = dataset.episode(number)
+                writer.add(episode)
+                done += len(episode)
+                if progress is not None:
+                    progress(done, dataset.num_transitions)
     return Dataset.open(out)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from replay.episode import Episode
+from replay.errors import DataError
 
 RULES = {
     "next": "next_observation of the last row; a new episode starts where next_observation differs from "
@@ -69,6 +70,9 @@ class Block:
     extras: dict[str, np.ndarray] = field(default_factory=dict)
     tags: dict[str, np.ndarray] = field(default_factory=dict)
     """`task` and `success`, one value per row; the one on the last row counts."""
+    faults: np.ndarray | None = None
+    """(n,) objects: what is wrong with a row, None where nothing is. The episode that the row belongs to is damaged.
+    Only for a source with episode numbers: elsewhere a row that may be an end belongs to nobody knows which."""
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -80,8 +84,9 @@ class Block:
 
 def segment(
     blocks: Iterable[Block], counts: Counts, *, source: str = "", final_row: bool = False
-) -> Iterator[tuple[str, Episode]]:
-    """The episodes of a flat log, each with a label saying which rows of the log it came from.
+) -> Iterator[tuple[str, Episode | DataError]]:
+    """The episodes of a flat log, each with a label saying which rows of the log it came from; a damaged one is the
+    `DataError` that says why.
 
     `final_row` says that the last row of each episode only carries the final observation (OGBench).
     Holds at most one block and one episode in memory. Adds to `counts`.
@@ -134,10 +139,14 @@ def _differ(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 def _episode(
     rows: Block, counts: Counts, label: str, first_row: int, source: str, final_row: bool
-) -> Iterator[tuple[str, Episode]]:
+) -> Iterator[tuple[str, Episode | DataError]]:
     last = len(rows) - 1
     ended = bool(rows.terminated[last])
     label = f"{label} (rows {first_row} to {first_row + last})"
+    fault = None if rows.faults is None else next((fault for fault in rows.faults if fault is not None), None)
+    if fault is not None:
+        yield label, DataError(str(fault))
+        return
     if rows.next_observation and not final_row:
         T, final = len(rows), rows.next_observation
         if ended and not all(_finite(column[last]) for column in final.values()):

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
-from replay import shard
-from replay.buffer import Layout, ShardBuffer
+from replay.buffer import Encoded, Layout, ShardBuffer
 from replay.dataset import Dataset
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.manifest import EPISODE_COLUMNS, Episodes, Manifest, Shards, write_manifest
+from replay.new_folder import NewFolder, disk_error
 from replay.spaces import Box, Spaces
 from replay.statistics import Moments
 
@@ -35,9 +32,11 @@ class DatasetWriter:
             for episode in episodes:
                 writer.add(episode)
 
-    Everything goes to `.<name>.partial` beside the target, is flushed to the disk and then renamed, so
+    Everything goes to a private folder beside the target, is flushed to the disk and then renamed (`NewFolder`), so
     that the target either is a whole dataset or does not exist; an exception inside the block removes
     what was written. Memory holds one shard and one episode, whatever the size of the dataset.
+
+    `path` may be a `NewFolder` that is open: of who has to work for the episodes first, and wants the target before.
 
     Files are at most about `shard_bytes`, and small enough that there are eight or more where the data
     allows, because shards are what a cluster spreads: an eighth of `expected_rows` where the source
@@ -46,13 +45,13 @@ class DatasetWriter:
     `validation_fraction` of the episodes that name no split themselves, chosen by `split_seed`, are
     marked `validation`; the others are `train`.
 
-    Raises `DataError` for a target that exists, for an episode that does not fit the spaces, for a full
-    disk, and for a dataset without episodes.
+    Raises `DataError` for a target that exists or that somebody else is writing, for an episode that does not fit the
+    spaces, for a full disk, and for a dataset without episodes.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | NewFolder,
         spaces: Spaces,
         *,
         provenance: Mapping[str, Any],
@@ -63,8 +62,9 @@ class DatasetWriter:
         shard_bytes: int = SHARD_BYTES,
         reference_scores: tuple[float, float] | None = None,
     ) -> None:
-        self.path = Path(path).absolute()
-        if self.path.exists() or self.path.is_symlink():
+        self._folder = path if isinstance(path, NewFolder) else NewFolder(path)
+        self.path = self._folder.path
+        if os.path.lexists(self.path):
             raise DataError(f"{self.path}: exists already; name another folder, or remove it first.")
         if not 0.0 <= validation_fraction < 1.0:
             raise DataError(f"validation_fraction: found {validation_fraction}, expected a number in [0, 1).")
@@ -81,17 +81,16 @@ class DatasetWriter:
         self._table: dict[str, list[Any]] = {name: [] for name in EPISODE_COLUMNS}
         self._written = 0
         self._buffer: ShardBuffer | None = None
-        self._partial = self.path.parent / f".{self.path.name}.partial"
         self._open = False
 
     def __enter__(self) -> DatasetWriter:
+        if not self._folder.is_open:
+            self._folder.open()
         try:
-            # What a killed run left behind.
-            if self._partial.exists():
-                shutil.rmtree(self._partial)
-            (self._partial / "shards").mkdir(parents=True)
+            (self._folder.partial / "shards").mkdir()
         except OSError as error:
-            raise self._disk(error) from error
+            self._discard()
+            raise disk_error(self.path, error) from error
         self._open = True
         return self
 
@@ -112,14 +111,21 @@ class DatasetWriter:
     def add(self, episode: Episode) -> None:
         """Append one episode. Raises `DataError`, naming its number and the field, for one that does not fit;
         the writer stays usable, so that a caller may skip it."""
+        where = f"episode {self.num_episodes}" + (f" ({episode.source})" if episode.source else "")
+        self.append(self.encode(episode, where))
+
+    def encode(self, episode: Episode, where: str) -> Encoded:
+        """What `append` takes. Raises `DataError`, naming `where` and the field, for an episode that does not fit."""
+        return self._layout.encode(episode, where)
+
+    def append(self, encoded: Encoded) -> None:
+        """Append an episode that fits. Whatever is raised here, the disk refused, and the dataset is given up."""
         if not self._open:
             raise DataError(f"{self.path}: the writer is closed; use it inside a `with` block.")
-        where = f"episode {self.num_episodes}" + (f" ({episode.source})" if episode.source else "")
-        encoded = self._layout.encode(episode, where)
         if self._buffer is not None and self._buffer.bytes + encoded.bytes > self._limit():
             self._flush()
         if self._buffer is None:
-            rows = len(episode) + 1
+            rows = len(encoded.episode) + 1
             per_row = max(encoded.bytes / rows, 1.0)
             self._buffer = ShardBuffer(self._layout, max(rows, int(self._limit() / per_row) + 1))
         self._buffer.add(encoded)
@@ -144,15 +150,12 @@ class DatasetWriter:
                 reference_scores=self._reference_scores,
             )
             episodes = self._episodes()
-            write_manifest(self._partial, manifest, self._shards, episodes, home=self.path)
-            publish(self._partial, self.path)
+            write_manifest(self._folder.partial, manifest, self._shards, episodes, home=self.path)
+            self._folder.publish()
         except OSError as error:
+            raise disk_error(self.path, error) from error
+        finally:
             self._discard()
-            raise self._disk(error) from error
-        except BaseException:
-            self._discard()
-            raise
-        self._open = False
         return Dataset.open(self.path)
 
     def _limit(self) -> int:
@@ -164,10 +167,12 @@ class DatasetWriter:
         assert buffer is not None
         number = len(self._shards)
         try:
-            files = buffer.write(lambda group: self._partial / "shards" / f"{number:05d}.{quote(group, safe='')}.arrow")
+            files = buffer.write(
+                lambda group: self._folder.partial / "shards" / f"{number:05d}.{quote(group, safe='')}.arrow"
+            )
         except OSError as error:
             self._discard()
-            raise self._disk(error) from error
+            raise disk_error(self.path, error) from error
         self._shards.append(files)
         self._written += buffer.bytes
         buffer.measure(self._moments)
@@ -191,26 +196,7 @@ class DatasetWriter:
         return {name: np.asarray(column, object) for name, column in table.items()}
 
     def _discard(self) -> None:
+        """What was published stays."""
         self._open = False
         self._buffer = None
-        shutil.rmtree(self._partial, ignore_errors=True)
-
-    def _disk(self, error: OSError) -> DataError:
-        return disk_error(self.path, error)
-
-
-def publish(partial: Path, path: Path) -> None:
-    """Rename a finished folder into place, through to the disk. Raises `DataError` if the place was taken meanwhile."""
-    for folder in (*(entry for entry in partial.iterdir() if entry.is_dir()), partial):
-        shard.sync(folder)
-    if path.exists():
-        raise DataError(f"{path}: was made by somebody else meanwhile; name another folder.")
-    os.rename(partial, path)
-    shard.sync(path.parent)
-
-
-def disk_error(path: Path, error: OSError) -> DataError:
-    """What to tell when the disk refuses."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DataError(f"{path}: the disk is full ({error.strerror}); free some space. Nothing was left behind.")
-    return DataError(f"{path}: cannot be written ({error.strerror or error}). Nothing was left behind.")
+        self._folder.close()

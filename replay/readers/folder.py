@@ -48,6 +48,6 @@ def read(location: str, options: Options) -> Source:
     )
 
 
-def _episodes(dataset: Dataset) -> Iterator[tuple[str, Episode]]:
+def _episodes(dataset: Dataset) -> Iterator[tuple[str, Episode | DataError]]:
     for number in range(dataset.num_episodes):
         yield f"episode {number}", dataset.episode(number)

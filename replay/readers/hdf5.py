@@ -19,6 +19,8 @@ import numpy as np
 
 from replay.episode import Episode, flags
 from replay.errors import DataError
+from replay.flags import as_flags
+from replay.readers.hdf5_safety import check_contained
 from replay.readers.source import (
     Options,
     Source,
@@ -28,6 +30,7 @@ from replay.readers.source import (
     conversion_notes,
     existing,
     minimum_and_maximum,
+    one_each,
     refuse,
 )
 from replay.segment import RULES, Block, Counts, segment
@@ -47,7 +50,8 @@ _DEMO_NEEDED = ("actions", "rewards", "dones", "obs")
 
 
 def read(location: str, options: Options) -> Source:
-    """Opens an HDF5 file. Raises `DataError`, listing what the file holds, for any other layout."""
+    """Opens an HDF5 file. Raises `DataError`, listing what the file holds, for any other layout, and for a file that
+    would have other files opened."""
     refuse(options, "hdf5", "success_timing")
     import h5py
 
@@ -56,16 +60,23 @@ def read(location: str, options: Options) -> Source:
         store = h5py.File(path, "r")
     except OSError as error:
         raise DataError(f"{path}: is no HDF5 file, or is cut short ({error}). Fetch it again.") from error
+    try:
+        check_contained(store, path)
+        return _layout(path, store, options)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _layout(path: Path, store: Any, options: Options) -> Source:
     data = store.get("data")
     if hasattr(data, "keys") and any(_demo_number(name) is not None for name in data):
         return _robomimic(path, store, options)
     names = _names(store, options.rename, path)
     missing = [name for name in _FLAT_NEEDED if name not in names]
     if missing:
-        found = _contents(store)
-        store.close()
         raise DataError(
-            f"{path}: has no column for {', '.join(missing)}; found {found}. Expected the D4RL layout "
+            f"{path}: has no column for {', '.join(missing)}; found {_contents(store)}. Expected the D4RL layout "
             "(observations, actions, rewards, terminals) or robomimic's (data/demo_0, …). "
             "Give other names with --rename source=standard."
         )
@@ -129,7 +140,7 @@ def _d4rl(path: Path, store: Any, names: dict[str, str], options: Options) -> So
         episodes=_closing(
             path,
             store,
-            segment(_d4rl_blocks(columns, extras, rows, options.block_rows), counts, source=f"hdf5:{path.stem}"),
+            segment(_d4rl_blocks(path, columns, names, extras, options.block_rows), counts, source=f"hdf5:{path.stem}"),
         ),
         provenance={
             "format": "hdf5 (D4RL)",
@@ -146,16 +157,25 @@ def _d4rl(path: Path, store: Any, names: dict[str, str], options: Options) -> So
     )
 
 
-def _d4rl_blocks(columns: dict[str, Any], extras: dict[str, Any], rows: int, block_rows: int) -> Iterator[Block]:
-    for start in range(0, rows, block_rows):
+def _d4rl_blocks(
+    path: Path, columns: dict[str, Any], names: dict[str, str], extras: dict[str, Any], block_rows: int
+) -> Iterator[Block]:
+    for start in range(0, columns["reward"].shape[0], block_rows):
         part = {name: column[start : start + block_rows] for name, column in columns.items()}
-        terminated = _as_flags(part["terminated"])
-        truncated = _as_flags(part["truncated"]) if "truncated" in part else flags(len(terminated))
+        for name in ("reward", "terminated", "truncated"):
+            if name in part:
+                part[name] = one_each(part[name], f"{path}, {names[name]}")
+        # Whose flag it is, is what flags say: with one that is none, no episode can be left out.
+        for name in ("terminated", "truncated"):
+            if name in part:
+                part[name] = as_flags(part[name], f"{path}, {names[name]}", first=start)
+        terminated = part["terminated"]
+        truncated = part.get("truncated", flags(len(terminated)))
         after = part.get("next_observation")
         yield Block(
             observation={"observation": part["observation"]},
             action=part["action"],
-            reward=part["reward"].reshape(-1),
+            reward=part["reward"],
             terminated=terminated,
             truncated=truncated,
             end=terminated | truncated,
@@ -170,9 +190,7 @@ def _robomimic(path: Path, store: Any, options: Options) -> Source:
     data = store["data"]
     demos = sorted((name for name in data if _demo_number(name) is not None), key=lambda name: _demo_number(name) or 0)
     for name in demos:
-        missing = [key for key in _DEMO_NEEDED if key not in data[name]]
-        if missing:
-            raise DataError(f"{path}, data/{name}: lacks {', '.join(missing)}; expected {', '.join(_DEMO_NEEDED)}.")
+        _check_demo(data[name], f"{path}, data/{name}")
     first = data[demos[0]]
     observation: dict[str, Leaf] = {
         key: array_space(column.shape[1:], column.dtype) for key, column in first["obs"].items()
@@ -212,21 +230,57 @@ def _robomimic(path: Path, store: Any, options: Options) -> Source:
 
 def _demos(
     data: Any, demos: list[str], splits: dict[str, str], task: str, counts: Counts, path: Path
-) -> Iterator[tuple[str, Episode]]:
+) -> Iterator[tuple[str, Episode | DataError]]:
     for name in demos:
-        demo = data[name]
-        terminated = _as_flags(demo["dones"][()])
-        block = Block(
-            observation=_rows(demo["obs"]),
-            action=demo["actions"][()],
-            reward=demo["rewards"][()].reshape(-1),
-            terminated=terminated,
-            truncated=flags(len(terminated)),
-            end=flags(len(terminated), last=True),
-            next_observation=_rows(demo["next_obs"]) if "next_obs" in demo else {},
-        )
+        try:
+            block = _demo_block(data[name], f"{path}, data/{name}")
+        except DataError as error:
+            yield f"data/{name}", error
+            continue
         for label, episode in segment([block], counts, source=f"hdf5:{path.stem}"):
-            yield f"data/{name}, {label}", replace(episode, task=task, split=splits.get(name))
+            if isinstance(episode, Episode):
+                episode = replace(episode, task=task, split=splits.get(name))
+            yield f"data/{name}, {label}", episode
+
+
+def _check_demo(demo: Any, where: str) -> None:
+    """Raises `DataError` unless all that is read of it is there, in arrays."""
+    import h5py
+
+    if not isinstance(demo, h5py.Group):
+        raise DataError(f"{where}: is an array, expected a group with {', '.join(_DEMO_NEEDED)}.")
+    missing = [key for key in _DEMO_NEEDED if key not in demo]
+    if missing:
+        raise DataError(f"{where}: lacks {', '.join(missing)}; expected {', '.join(_DEMO_NEEDED)}.")
+    arrays = {key: demo[key] for key in _DEMO_NEEDED if key != "obs"}
+    for group in ("obs", "next_obs"):
+        if group in demo:
+            if not isinstance(demo[group], h5py.Group):
+                raise DataError(f"{where}/{group}: is an array, expected a group of arrays.")
+            arrays |= {f"{group}/{key}": demo[group][key] for key in demo[group]}
+    for key, array in arrays.items():
+        if not isinstance(array, h5py.Dataset) or not array.shape:
+            raise DataError(f"{where}/{key}: is no array with one row per step.")
+
+
+def _demo_block(demo: Any, where: str) -> Block:
+    terminated = as_flags(one_each(demo["dones"][()], f"{where}/dones"), f"{where}/dones")
+    block = Block(
+        observation=_rows(demo["obs"]),
+        action=demo["actions"][()],
+        reward=one_each(demo["rewards"][()], f"{where}/rewards"),
+        terminated=terminated,
+        truncated=flags(len(terminated)),
+        end=flags(len(terminated), last=True),
+        next_observation=_rows(demo["next_obs"]) if "next_obs" in demo else {},
+    )
+    columns = {"actions": block.action, "rewards": block.reward}
+    columns |= {f"obs/{key}": column for key, column in block.observation.items()}
+    columns |= {f"next_obs/{key}": column for key, column in block.next_observation.items()}
+    if any(len(column) != len(terminated) for column in columns.values()):
+        found = {name: len(column) for name, column in columns.items()}
+        raise DataError(f"{where}: columns of different lengths: {found}, dones {len(terminated)}.")
+    return block
 
 
 def _rows(group: Any) -> dict[str, np.ndarray]:
@@ -267,17 +321,15 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _as_flags(values: np.ndarray) -> np.ndarray:
-    return (np.asarray(values).reshape(-1) != 0).astype(np.uint8)
-
-
 def _env_spec(env: str | None) -> dict[str, Any]:
     return {"env_spec": {"id": env, "kwargs": {}, "max_episode_steps": None}} if env else {}
 
 
-def _closing(path: Path, store: Any, episodes: Iterator[tuple[str, Episode]]) -> Iterator[tuple[str, Episode]]:
+def _closing(
+    path: Path, store: Any, episodes: Iterator[tuple[str, Episode | DataError]]
+) -> Iterator[tuple[str, Episode | DataError]]:
     try:
         with store:
             yield from episodes
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:
         raise DataError(f"{path}: cannot be read to its end ({error}). Fetch the file again.") from error

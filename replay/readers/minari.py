@@ -2,23 +2,27 @@
 
 The HDF5 backend has one group per episode; the arrow and parquet backends have one folder per episode, whose
 columns are all padded to T + 1 rows. Written after minari 0.5.4.
+
+The folder may be a link. What is in it may not lead out of it: every file is a regular one of its own.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from replay import images
 from replay.episode import Episode
 from replay.errors import DataError
-from replay.readers.source import Options, Source, box, conversion_notes, refuse
+from replay.flags import as_flags
+from replay.readers.hdf5_safety import check_contained
+from replay.readers.source import Options, Source, box, conversion_notes, inside, one_each, refuse
 from replay.segment import RULES, Counts
 from replay.spaces import Box, Dict, Discrete, Image, Leaf, Space, Spaces, observation_columns
 
@@ -30,7 +34,21 @@ def read(location: str, options: Options) -> Source:
     """Opens a dataset of the local Minari folder. Raises `DataError` for what cannot be kept as it is."""
     refuse(options, "minari", "env", "rename", "success_timing")
     data = _find(location)
-    metadata = _json(data / "metadata.json")
+    metadata = _json(inside(data / "metadata.json", data, _REMEDY))
+    try:
+        return _source(data, metadata)
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise DataError(
+            f"{data / 'metadata.json'}: is not as minari writes it ({type(error).__name__}: {error}). {_REMEDY}"
+        ) from error
+
+
+_REMEDY = "Fetch the dataset again."
+
+
+def _source(data: Path, metadata: dict[str, Any]) -> Source:
     where = f"{data / 'metadata.json'}"
     declared: dict[str, Any] = {}
     for name in ("observation_space", "action_space"):
@@ -54,13 +72,15 @@ def read(location: str, options: Options) -> Source:
     ]
     backend = metadata.get("data_format", "hdf5")
     counts = Counts()
+    count = int(metadata["total_episodes"])
     if backend == "hdf5":
-        files = [_file(data / "main_data.hdf5")]
-        raw = _hdf5_episodes(files[0], int(metadata["total_episodes"]))
+        files = [inside(data / "main_data.hdf5", data, _REMEDY)]
+        raw = _hdf5_episodes(files[0], count)
     elif backend in ("arrow", "parquet"):
-        folders = [data / str(number) for number in range(int(metadata["total_episodes"]))]
-        files = [file for folder in folders for file in _parts(folder, backend)]
-        raw = _arrow_episodes(folders, backend)
+        # Before anything is opened, and no further than files are there, whatever the count says.
+        parts = [_parts(data / str(number), backend, data) for number in range(count)]
+        files = [file for episode in parts for file in episode]
+        raw = _arrow_episodes(parts, backend)
     else:
         raise DataError(f"{where}, data_format: found {backend!r}, expected hdf5, arrow or parquet.")
     name = str(metadata.get("dataset_id") or data.parent.name)
@@ -70,7 +90,7 @@ def read(location: str, options: Options) -> Source:
         episodes=_episodes(raw, spaces, jpeg, f"minari:{name}", steps, where),
         provenance=_provenance(metadata, name, backend),
         files=files,
-        expected_rows=steps + int(metadata["total_episodes"]),
+        expected_rows=steps + count,
         expected_transitions=steps,
         reference_scores=_reference_scores(metadata),
         notes=notes,
@@ -140,8 +160,9 @@ def _hdf5_episodes(file: Path, episodes: int) -> Iterator[Raw]:
 
     try:
         with h5py.File(file, "r") as store:
+            check_contained(store, file)
             yield from _groups(file, store, episodes)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise DataError(f"{file}: is no whole HDF5 file ({error}). Fetch the dataset again.") from error
 
 
@@ -154,11 +175,11 @@ def _groups(file: Path, store: Any, episodes: int) -> Iterator[Raw]:
         missing = [key for key in _COLUMNS if key not in group]
         if missing:
             raise DataError(f"{file}, {name}: lacks {', '.join(missing)}; expected {', '.join(_COLUMNS)}.")
-        raw = {key: _hdf5_value(group[key]) for key in _COLUMNS}
+        raw = {key: _hdf5_value(group[key], f"{file}, {name}/{key}") for key in _COLUMNS}
         infos = group.get("infos", {})
         for key in _SUCCESS:
             if key in infos:
-                raw["success"] = infos[key][()]
+                raw["success"] = _hdf5_value(infos[key], f"{file}, {name}/infos/{key}")
         yield f"{file}: {name}", raw
 
 
@@ -166,11 +187,17 @@ _COLUMNS = ("observations", "actions", "rewards", "terminations", "truncations")
 _SUCCESS = ("success", "is_success")
 
 
-def _hdf5_value(node: Any) -> Any:
-    return {key: _hdf5_value(node[key]) for key in node} if hasattr(node, "keys") else node[()]
+def _hdf5_value(node: Any, where: str) -> Any:
+    """An array, or a dictionary of arrays; deeper groups are no part of any space that is kept."""
+    if not hasattr(node, "keys"):
+        return node[()]
+    deeper = [key for key in node if hasattr(node[key], "keys")]
+    if deeper:
+        raise DataError(f"{where}: holds the group {deeper[0]}, expected arrays. Flatten it before recording.")
+    return {key: node[key][()] for key in node}
 
 
-def _arrow_episodes(folders: list[Path], backend: str) -> Iterator[Raw]:
+def _arrow_episodes(episodes: Sequence[list[Path]], backend: str) -> Iterator[Raw]:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -185,16 +212,17 @@ def _arrow_episodes(folders: list[Path], backend: str) -> Iterator[Raw]:
             return column.to_pylist()
         return column.to_numpy(zero_copy_only=False)
 
-    for folder in folders:
+    for parts in episodes:
+        folder = parts[0].parent
         tables = []
-        for part in _parts(folder, backend):
+        for part in parts:
             try:
                 if backend == "parquet":
                     tables.append(pq.read_table(part))
                 else:
                     with pa.ipc.open_file(part) as reader:
                         tables.append(reader.read_all())
-            except pa.ArrowInvalid as error:
+            except (pa.ArrowException, OSError) as error:
                 raise DataError(f"{part}: is no {backend} file ({error}). Fetch the dataset again.") from error
         table = pa.concat_tables(tables)
         T = table.num_rows - 1
@@ -213,47 +241,28 @@ def _arrow_episodes(folders: list[Path], backend: str) -> Iterator[Raw]:
             infos = table["infos"].combine_chunks()
             for key in _SUCCESS:
                 if infos.type.get_field_index(key) >= 0:
-                    raw["success"] = value(pc.struct_field(infos, key))
+                    raw["success"] = value(pc.struct_field(infos, key).drop_null())
         yield f"{folder}", raw
 
 
-def _parts(folder: Path, backend: str) -> list[Path]:
+def _parts(folder: Path, backend: str, data: Path) -> list[Path]:
+    """The files of one episode; each lies in `data`."""
     parts = sorted(folder.glob(f"*.{backend}"))
     if not parts:
-        raise DataError(f"{folder}: has no .{backend} file; metadata.json lists this episode. Fetch it again.")
-    return parts
+        raise DataError(f"{folder}: has no .{backend} file; metadata.json lists this episode. {_REMEDY}")
+    return [inside(part, data, _REMEDY) for part in parts]
 
 
 def _episodes(
     raw: Iterator[Raw], spaces: Spaces, jpeg: bool, source: str, total_steps: int, where: str
-) -> Iterator[tuple[str, Episode]]:
+) -> Iterator[tuple[str, Episode | DataError]]:
     steps = 0
     for label, columns in raw:
-        observation = columns["observations"]
-        if isinstance(spaces.observation, Dict):
-            if not isinstance(observation, dict):
-                raise DataError(f"{label}, observations: found one array, expected a group as declared.")
-            parts = dict(spaces.observation.items())
-            observation = {
-                key: _column(part, parts[key], jpeg) if key in parts else part for key, part in observation.items()
-            }
-        else:
-            observation = _column(observation, spaces.observation, jpeg)
-        reward = np.asarray(columns["rewards"]).reshape(-1)
-        success = columns.get("success")
-        yield (
-            label,
-            Episode(
-                observation=observation,
-                action=_column(columns["actions"], spaces.action, jpeg=False),
-                reward=reward,
-                terminated=np.asarray(columns["terminations"]).astype(np.uint8),
-                truncated=np.asarray(columns["truncations"]).astype(np.uint8),
-                source=source,
-                success=None if success is None else bool(np.any(success)),
-            ),
-        )
-        steps += len(reward)
+        try:
+            yield label, _episode(label, columns, spaces, jpeg, source)
+        except DataError as error:
+            yield label, error
+        steps += np.size(columns["rewards"])
     if steps != total_steps:
         raise DataError(
             f"{where}: total_steps is {total_steps}, the episodes hold {steps}. "
@@ -261,23 +270,73 @@ def _episodes(
         )
 
 
-def _column(values: Any, leaf: Leaf, jpeg: bool) -> Any:
-    """Rows of `leaf`: pictures as encoded bytes, tensors in their declared shape."""
-    if isinstance(leaf, Image) and leaf.encoding == "jpeg":
-        return [bytes(picture) for picture in values]
-    if jpeg and isinstance(leaf, Box) and leaf.dtype == "uint8" and len(values) and _encoded(values, leaf):
-        from PIL import Image as Picture
+def _episode(label: str, columns: dict[str, Any], spaces: Spaces, jpeg: bool, source: str) -> Episode:
+    observation = columns["observations"]
+    if isinstance(spaces.observation, Dict):
+        if not isinstance(observation, dict):
+            raise DataError(f"{label}, observations: found one array, expected a group as declared.")
+        parts = dict(spaces.observation.items())
+        observation = {
+            key: _column(part, parts[key], jpeg, f"{label}, observations/{key}") if key in parts else part
+            for key, part in observation.items()
+        }
+    else:
+        observation = _column(observation, spaces.observation, jpeg, f"{label}, observations")
+    flags = {
+        name: as_flags(one_each(columns[name], f"{label}, {name}"), f"{label}, {name}")
+        for name in ("terminations", "truncations")
+    }
+    return Episode(
+        observation=observation,
+        action=_column(columns["actions"], spaces.action, False, f"{label}, actions"),
+        reward=one_each(columns["rewards"], f"{label}, rewards"),
+        terminated=flags["terminations"],
+        truncated=flags["truncations"],
+        source=source,
+        success=_success(columns.get("success"), f"{label}, infos/success"),
+    )
 
-        return np.stack([np.asarray(Picture.open(io.BytesIO(bytes(picture)))) for picture in values])
+
+def _success(told: Any, where: str) -> bool | None:
+    """Whether any step told of success; None where none said anything."""
+    if told is None or np.size(told) == 0:
+        return None
+    return bool(as_flags(np.asarray(told).reshape(-1), where).any())
+
+
+def _column(values: Any, leaf: Leaf, jpeg: bool, where: str) -> Any:
+    """Rows of `leaf`: pictures as encoded bytes, tensors in their declared shape."""
+    if isinstance(values, dict):
+        raise DataError(f"{where}: found a group, expected one array as declared.")
+    if isinstance(leaf, Image) and leaf.encoding == "jpeg":
+        return [_bytes(picture, f"{where}, step {step}") for step, picture in enumerate(values)]
+    if jpeg and isinstance(leaf, Box) and leaf.dtype == "uint8" and len(values) and _encoded(values, leaf):
+        space = Image((*leaf.shape, 1), "jpeg")
+        pictures = [_bytes(picture, f"{where}, step {step}") for step, picture in enumerate(values)]
+        for step, picture in enumerate(pictures):
+            images.check(picture, space, f"{where}, step {step}")
+        return np.stack([images.decode(picture, space.shape, where)[:, :, 0] for picture in pictures])
     array = np.asarray(values)
     if array.ndim == 2 and array.shape[1:] != leaf.shape and array.shape[1] == int(np.prod(leaf.shape)):
         return array.reshape(len(array), *leaf.shape)  # the arrow backend flattens each row
     return array
 
 
+def _bytes(picture: Any, where: str) -> bytes:
+    """An encoded picture, as bytes or an array of them. (`bytes` of a number would be that many zeros.)"""
+    if isinstance(picture, bytes):
+        return picture
+    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8:
+        return picture.tobytes()
+    raise DataError(f"{where}: found {type(picture).__name__}, expected an encoded picture.")
+
+
 def _encoded(values: Any, leaf: Box) -> bool:
     """Whether these are JPEG files of grey pictures (rows, columns), which minari compresses too."""
-    return len(leaf.shape) == 2 and np.shape(values[0]) != leaf.shape and bytes(values[0])[:2] == b"\xff\xd8"
+    first = values[0]
+    if len(leaf.shape) != 2 or np.shape(first) == leaf.shape or not isinstance(first, bytes | np.ndarray):
+        return False
+    return bytes(first[:2]) == b"\xff\xd8"
 
 
 def _provenance(metadata: dict[str, Any], name: str, backend: str) -> dict[str, Any]:
@@ -308,11 +367,5 @@ def _reference_scores(metadata: dict[str, Any]) -> tuple[float, float] | None:
 def _json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: is not a JSON object ({error}). Fetch the dataset again.") from error
-
-
-def _file(path: Path) -> Path:
-    if not path.is_file():
-        raise DataError(f"{path}: is missing; metadata.json is there. Fetch the dataset again.")
-    return path

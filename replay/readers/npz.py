@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from replay.errors import DataError
+
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, KeyError)
+"""What zipfile raises for a file that is damaged, encrypted or compressed in some other way."""
 
 
 @dataclass(frozen=True)
@@ -31,26 +35,35 @@ class Npz:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except _DAMAGE as error:
             raise DataError(f"{path}: is no .npz file ({error}). Fetch it again.") from error
         self.headers: dict[str, Header] = {}
         for entry in self._zip.namelist():
             if entry.endswith(".npy"):
                 name = entry.removesuffix(".npy")
-                with self._open(name) as member:
-                    self.headers[name] = self._header(name, member)
+                try:
+                    with self._open(name) as member:
+                        self.headers[name] = self._header(name, member)
+                except DataError:
+                    raise
+                except _DAMAGE as error:
+                    raise DataError(f"{path}, {name}: is damaged ({error}). Fetch it again.") from error
 
     def blocks(self, name: str, block_rows: int) -> Iterator[np.ndarray]:
         """(n, ...) arrays of at most `block_rows` rows, in order, each in memory of its own."""
         header = self.headers[name]
         width = header.dtype.itemsize * int(np.prod(header.shape, dtype=np.int64))
+        if width == 0:
+            raise DataError(
+                f"{self.path}, {name}: has rows of shape {header.shape} {header.dtype}, which hold nothing."
+            )
         with self._open(name) as member:
             self._header(name, member)
             for start in range(0, header.rows, block_rows):
                 rows = min(block_rows, header.rows - start)
                 try:
                     data = member.read(rows * width)
-                except (zipfile.BadZipFile, EOFError, OSError) as error:
+                except _DAMAGE as error:
                     raise DataError(f"{self.path}, {name}: is damaged ({error}). Fetch it again.") from error
                 if len(data) != rows * width:
                     raise DataError(f"{self.path}, {name}: ends before its {header.rows} rows. Fetch it again.")

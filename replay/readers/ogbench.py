@@ -17,6 +17,7 @@ import numpy as np
 
 from replay.episode import Episode
 from replay.errors import DataError
+from replay.flags import as_flags
 from replay.readers.npz import Npz
 from replay.readers.source import (
     Options,
@@ -27,6 +28,7 @@ from replay.readers.source import (
     conversion_notes,
     existing,
     minimum_and_maximum,
+    one_each,
     refuse,
 )
 from replay.segment import RULES, Block, Counts, segment
@@ -61,7 +63,7 @@ def read(location: str, options: Options) -> Source:
         raise DataError(f"{path}: lacks qpos, from which OGBench computes rewards. Ingest it without env.")
     action = npz.headers["actions"]
     low, high = minimum_and_maximum(npz.blocks("actions", options.block_rows))
-    trajectories = sum(int(np.count_nonzero(part)) for part in npz.blocks("terminals", options.block_rows))
+    trajectories = sum(int(ends.sum()) for ends in _ends(npz, options.block_rows))
     spaces = Spaces(
         array_space(npz.headers["observations"].shape, npz.headers["observations"].dtype),
         box(action.shape, action.dtype, *task.action_bounds)
@@ -86,22 +88,31 @@ def read(location: str, options: Options) -> Source:
 
 def _episodes(
     npz: Npz, task: _Task | None, options: Options, counts: Counts, source: str
-) -> Iterator[tuple[str, Episode]]:
+) -> Iterator[tuple[str, Episode | DataError]]:
     with npz, closing(task) if task else nullcontext():
         blocks = _blocks(npz, task, options.block_rows)
         if task and task.timing == "post":
             blocks = _reward_of_next(blocks)
         for label, episode in segment(blocks, counts, source=source, final_row=True):
-            if task:
+            if task and isinstance(episode, Episode):
                 success = bool(episode.terminated.any())
                 episode = replace(episode, task=task.name, success=success)
             yield label, episode
 
 
+def _ends(npz: Npz, block_rows: int) -> Iterator[np.ndarray]:
+    """(n,) flags, block by block: the last rows of trajectories."""
+    where, first = f"{npz.path}, terminals", 0
+    for part in npz.blocks("terminals", block_rows):
+        yield as_flags(one_each(part, where), where, first=first)
+        first += len(part)
+
+
 def _blocks(npz: Npz, task: _Task | None, block_rows: int) -> Iterator[Block]:
-    names = [*_NEEDED, *(name for name in _STATES if task and name in npz.headers)]
-    for parts in zip(*(npz.blocks(name, block_rows) for name in names), strict=True):
-        columns = dict(zip(names, parts, strict=True))
+    names = ["observations", "actions", *(name for name in _STATES if task and name in npz.headers)]
+    columns_of_blocks = zip(*(npz.blocks(name, block_rows) for name in names), strict=True)
+    for parts, ends in zip(columns_of_blocks, _ends(npz, block_rows), strict=True):
+        columns = {**dict(zip(names, parts, strict=True)), "terminals": ends}
         n = len(columns["actions"])
         zeros = np.zeros(n, np.uint8)
         reward, terminated = task.label(columns) if task else (np.zeros(n, np.float32), zeros)
@@ -111,7 +122,7 @@ def _blocks(npz: Npz, task: _Task | None, block_rows: int) -> Iterator[Block]:
             reward=reward,
             terminated=terminated,
             truncated=zeros,
-            end=columns["terminals"].astype(bool),
+            end=ends.astype(bool),
         )
 
 

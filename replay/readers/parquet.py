@@ -4,21 +4,24 @@ Columns are `observation` or `observation.<key>`, `action` and, as far as they a
 `truncated`, `episode_index`, `frame_index`, `task`, `success`, `next_observation` and the extras `goal` and
 `behavior_logprob`; LeRobot's names `next.reward`, `next.done`, `next.truncated` and `next.success` are known.
 Other names are given by `rename`. Tensors are numbers or (nested, fixed-length) lists of them; pictures are
-encoded bytes. An episode lies in one file.
+encoded bytes. An episode lies in one file. The files are those that the pattern names, links to files among them
+(a download cache is made of such), and nothing that they name themselves is opened.
 """
 
 from __future__ import annotations
 
 import glob
-import io
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from replay import images
 from replay.episode import flags
 from replay.errors import DataError
+from replay.flags import as_flags, complaint, not_flags, set_flags
 from replay.readers.source import (
     Options,
     Source,
@@ -27,10 +30,12 @@ from replay.readers.source import (
     box,
     conversion_notes,
     minimum_and_maximum,
+    one_each,
     refuse,
+    regular,
 )
 from replay.segment import RULES, Block, Counts, segment
-from replay.spaces import Dict, Image, Leaf, Space, Spaces
+from replay.spaces import Dict, Leaf, Space, Spaces
 
 _KNOWN = {
     "next.reward": "reward",
@@ -48,7 +53,7 @@ def read(location: str, options: Options) -> Source:
     """Opens the files that match. Raises `DataError` for columns that are missing, ragged or of unlike types."""
     refuse(options, "parquet", "success_timing")
     files = [Path(name) for name in sorted(glob.glob(str(Path(location).expanduser()), recursive=True))]
-    files = [file for file in files if file.is_file()]
+    files = [regular(file, str(file), "Leave it out of the pattern.") for file in files if not file.is_dir()]
     if not files:
         raise DataError(f"parquet:{location}: no file matches. Check the path; quote the pattern in a shell.")
     tables = _Tables(files, options)
@@ -83,7 +88,7 @@ def read(location: str, options: Options) -> Source:
     first = next(tables.batches(list(names)), None)
     if first is None:
         raise DataError(f"{files[0]}: has no rows.")
-    spaces, extras = _spaces(first, observation, tables, options, notes)
+    spaces, extras = _spaces(first.columns, observation, tables, options, notes)
     rule = RULES["next" if following else "lost"]
     counts = Counts()
     return Source(
@@ -104,6 +109,19 @@ def read(location: str, options: Options) -> Source:
     )
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Rows of one file, in order."""
+
+    columns: dict[str, np.ndarray]
+    """By our names."""
+    file: Path
+    first: int
+    """The number of the first row in its file."""
+    last: bool
+    """Whether the file ends here."""
+
+
 class _Tables:
     """The files as one long table whose columns have our names."""
 
@@ -118,6 +136,7 @@ class _Tables:
                 with pq.ParquetFile(file) as table:
                     schemas.append(table.schema_arrow)
                     self.rows += table.metadata.num_rows
+                    _check_contained(table.metadata, file)
             except (pa.ArrowInvalid, OSError) as error:
                 raise DataError(f"{file}: is no Parquet file, or is cut short ({error}). Fetch it again.") from error
         self.found: list[str] = schemas[0].names
@@ -144,8 +163,8 @@ class _Tables:
                 names[ours] = theirs
         return names
 
-    def batches(self, names: list[str]) -> Iterator[tuple[dict[str, np.ndarray], bool]]:
-        """Columns by our name, at most `block_rows` rows, and whether these are the last of their file."""
+    def batches(self, names: list[str]) -> Iterator[_Part]:
+        """Columns by our name, at most `block_rows` rows at a time."""
         import pyarrow as pa
 
         for file in self.files:
@@ -154,19 +173,34 @@ class _Tables:
             except (pa.ArrowException, OSError) as error:
                 raise DataError(f"{file}: cannot be read to its end ({error}). Fetch the file again.") from error
 
-    def _batches(self, file: Path, names: list[str]) -> Iterator[tuple[dict[str, np.ndarray], bool]]:
+    def _batches(self, file: Path, names: list[str]) -> Iterator[_Part]:
         import pyarrow.parquet as pq
 
-        held = None
+        held, first = None, 0
         with pq.ParquetFile(file) as table:
             for batch in table.iter_batches(self.block_rows, columns=[self.names[name] for name in names]):
                 if batch.num_rows == 0:
                     continue
                 if held is not None:
-                    yield held, False
-                held = {name: _values(batch.column(self.names[name]), f"{file}, {self.names[name]}") for name in names}
+                    yield held
+                columns = {name: _values(batch.column(self.names[name]), self.where(file, name)) for name in names}
+                held = _Part(columns, file, first, last=False)
+                first += batch.num_rows
         if held is not None:
-            yield held, True
+            yield replace(held, last=True)
+
+    def where(self, file: Path, name: str) -> str:
+        """A column of ours, for a message: the file, and its name there."""
+        return f"{file}, {self.names[name]}"
+
+
+def _check_contained(metadata: Any, file: Path) -> None:
+    """Parquet lets a table say that its columns lie in other files. Raises `DataError` for one that does."""
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            other = metadata.row_group(group).column(column).file_path
+            if other:
+                raise DataError(f"{file}: keeps columns in another file ({other!r}). Name the files that hold them.")
 
 
 def _values(array: Any, where: str) -> np.ndarray:
@@ -204,20 +238,19 @@ def _values(array: Any, where: str) -> np.ndarray:
 
 
 def _spaces(
-    first: tuple[dict[str, np.ndarray], bool],
+    columns: dict[str, np.ndarray],
     observation: list[str],
     tables: _Tables,
     options: Options,
     notes: list[str],
 ) -> tuple[Spaces, dict[str, Any]]:
-    columns = first[0]
     leaves: dict[str, Leaf] = {}
     for name in observation:
         where = f"{tables.files[0]}, {tables.names[name]}"
         leaves[name.removeprefix("observation.")] = _space(columns[name], where)
     action = columns["action"]
     notes += conversion_notes({name: columns[name].dtype for name in [*observation, "action"]})
-    low, high = minimum_and_maximum(part["action"] for part, _ in tables.batches(["action"]))
+    low, high = minimum_and_maximum(part.columns["action"] for part in tables.batches(["action"]))
     space: Space = leaves["observation"] if observation == ["observation"] else Dict.of(leaves)
     step = {*_STEP, *(name for name in columns if name.split(".")[0] in ("observation", _NEXT))}
     extras = {name: box(columns[name].shape[1:], columns[name].dtype) for name in columns if name not in step}
@@ -229,46 +262,75 @@ def _space(column: np.ndarray, where: str) -> Leaf:
         return array_space(column.shape[1:], column.dtype)
     if not isinstance(column[0], bytes):
         raise DataError(f"{where}: holds text; expected numbers or encoded pictures. Leave the column out.")
-    from PIL import Image as Picture
-    from PIL import UnidentifiedImageError
-
-    try:
-        with Picture.open(io.BytesIO(column[0])) as picture:
-            shape = (picture.height, picture.width, len(picture.getbands()))
-            encoding = str(picture.format).lower()
-    except UnidentifiedImageError as error:
-        raise DataError(f"{where}: holds bytes that are no picture. Leave the column out.") from error
-    if encoding not in ("png", "jpeg"):
-        raise DataError(f"{where}: {encoding} pictures; expected png or jpeg. Convert them first.")
-    return Image(shape, encoding)
+    return images.look(column[0], where)
 
 
 def _blocks(tables: _Tables, observation: list[str], extras: list[str]) -> Iterator[Block]:
     names = list(tables.names)
     done = tables.names.get("terminated") == "next.done"
     order = _Order(tables)
-    for part, last in tables.batches(names):
-        n = len(part["action"])
-        if "episode_index" in part:
-            order.check(part["episode_index"], last)
-        truncated = _as_flags(part["truncated"]) if "truncated" in part else flags(n)
-        terminated = _as_flags(part["terminated"]) if "terminated" in part else flags(n)
+    for part in tables.batches(names):
+        columns = dict(part.columns)
+        n = len(columns["action"])
+        for name in ("reward", "episode_index", "frame_index", "success"):
+            if name in columns:
+                columns[name] = one_each(columns[name], tables.where(part.file, name))
+        for name in ("episode_index", "frame_index"):
+            if name in columns:
+                _check_numbers(columns[name], part, tables.where(part.file, name), text=name == "episode_index")
+        if "episode_index" in columns:
+            order.check(columns["episode_index"], part)
+        faults = _settle_flags(columns, part, tables)
+        truncated = columns.get("truncated", flags(n))
+        terminated = columns.get("terminated", flags(n))
         if done:
             terminated = terminated & (1 - truncated)
-        following = {f"observation{name[len(_NEXT) :]}": part[name] for name in names if name.startswith(_NEXT)}
+        following = {f"observation{name[len(_NEXT) :]}": columns[name] for name in names if name.startswith(_NEXT)}
         yield Block(
-            observation={name: part[name] for name in observation},
-            action=part["action"],
-            reward=part["reward"].reshape(n) if "reward" in part else np.zeros(n, np.float32),
+            observation={name: columns[name] for name in observation},
+            action=columns["action"],
+            reward=columns["reward"] if "reward" in columns else np.zeros(n, np.float32),
             terminated=terminated,
             truncated=truncated,
-            end=terminated | truncated | flags(n, last=last),
+            end=terminated | truncated | flags(n, last=part.last),
             next_observation=following,
-            number=part.get("episode_index"),
-            position=part.get("frame_index"),
-            extras={name: part[name] for name in extras},
-            tags={name: part[name] for name in ("task", "success") if name in part},
+            number=columns.get("episode_index"),
+            position=columns.get("frame_index"),
+            extras={name: columns[name] for name in extras},
+            tags={name: columns[name] for name in ("task", "success") if name in columns},
+            faults=faults,
         )
+
+
+def _settle_flags(columns: dict[str, np.ndarray], part: _Part, tables: _Tables) -> np.ndarray | None:
+    """Makes the flags among the columns 0 and 1. What is neither is a fault of its row where rows have an episode's
+    number; elsewhere nobody knows whose end it is, and a `DataError` is raised."""
+    numbered = "episode_index" in columns
+    faults = np.full(len(columns["action"]), None, object) if numbered else None
+    for name in ("terminated", "truncated", "success"):
+        if name not in columns:
+            continue
+        where = tables.where(part.file, name)
+        values = one_each(columns[name], where)
+        if faults is None:
+            columns[name] = as_flags(values, where, first=part.first)
+            continue
+        for row in np.flatnonzero(not_flags(values)).tolist():
+            faults[row] = faults[row] or complaint(values, row, where, first=part.first)
+        columns[name] = set_flags(values)
+    return faults
+
+
+def _check_numbers(values: np.ndarray, part: _Part, where: str, *, text: bool) -> None:
+    """Raises `DataError` unless rows are numbered in whole numbers, or named where `text` allows it."""
+    if values.dtype.kind in "iu" or (text and values.dtype == object):
+        return
+    whole = (
+        np.isfinite(values) & (np.floor(values) == values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+    )
+    if not whole.all():
+        row = int(np.argmin(whole))
+        raise DataError(f"{where}: found {values[row]!r} at row {part.first + row}, expected whole numbers.")
 
 
 class _Order:
@@ -277,24 +339,19 @@ class _Order:
     def __init__(self, tables: _Tables) -> None:
         self._tables = tables
         self._begun: set[int] = set()
-        self._file = 0
         self._current: int | None = None
 
-    def check(self, number: np.ndarray, last: bool) -> None:
+    def check(self, number: np.ndarray, part: _Part) -> None:
         starts = np.concatenate([[True], number[1:] != number[:-1]])
         for episode in number[starts].tolist():
             if episode == self._current:
                 continue
             if episode in self._begun:
                 raise DataError(
-                    f"{self._tables.files[self._file]}, {self._tables.names['episode_index']}: the rows of episode "
-                    f"{episode} do not lie together. Sort the file by episode and step first."
+                    f"{self._tables.where(part.file, 'episode_index')}: the rows of episode {episode} do not lie "
+                    "together. Sort the file by episode and step first."
                 )
             self._begun.add(episode)
             self._current = episode
-        if last:
-            self._begun, self._current, self._file = set(), None, self._file + 1
-
-
-def _as_flags(values: np.ndarray) -> np.ndarray:
-    return (values.reshape(-1) != 0).astype(np.uint8)
+        if part.last:
+            self._begun, self._current = set(), None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +37,9 @@ class Source:
     """An opened source: everything that is known before the first episode is read, and the episodes."""
 
     spaces: Spaces
-    episodes: Iterator[tuple[str, Episode]]
-    """Label (for messages) and episode, in the order of the source; read once."""
+    episodes: Iterator[tuple[str, Episode | DataError]]
+    """Label (for messages) and episode, in the order of the source; read once. A damaged episode, of which the reader
+    knows where it ends, is the error that says why."""
     provenance: dict[str, Any]
     files: list[Path]
     expected_rows: int | None = None
@@ -57,11 +60,48 @@ def refuse(options: Options, scheme: str, *names: str) -> None:
 
 def existing(location: str, scheme: str) -> Path:
     """The file at `location`; raises `DataError` where there is none."""
-    path = Path(location).expanduser()
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "nothing"
-        raise DataError(f"{scheme}:{location}: found {what} there, expected a file. Check the path.")
+    return regular(Path(location).expanduser(), f"{scheme}:{location}", "Check the path.")
+
+
+def regular(path: Path, where: str, remedy: str) -> Path:
+    """The path itself; raises `DataError`, naming `where`, unless it is a regular file, or a link to one. Asked
+    before it is opened: opening a pipe waits for whoever writes to it, and a device may do anything."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        raise DataError(f"{where}: found nothing there, expected a file. {remedy}") from None
+    if not stat.S_ISREG(mode):
+        what = next((name for kind, name in _KINDS.items() if stat.S_IFMT(mode) == kind), "something else")
+        raise DataError(f"{where}: found {what} there, expected a file. {remedy}")
     return path
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def inside(path: Path, folder: Path, remedy: str) -> Path:
+    """The path itself; raises `DataError` unless it is a regular file that lies in `folder`, whatever links say."""
+    regular(path, str(path), remedy)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(
+            f"{path}: is a link to {path.resolve()}, outside {folder}; expected a file of its own. Put the file itself "
+            "there."
+        )
+    return path
+
+
+def one_each(values: Any, where: str) -> np.ndarray:
+    """(n,) for (n,) or (n, 1) values; raises `DataError`, naming `where`, for any other shape."""
+    array = np.asarray(values)
+    if array.ndim == 0 or array.size != len(array):
+        raise DataError(f"{where}: found shape {array.shape}, expected one value for each row.")
+    return array.reshape(-1)
 
 
 def box(shape: Iterable[int], dtype: Any, low: Any = -np.inf, high: Any = np.inf) -> Box:
@@ -108,12 +148,16 @@ def conversion_notes(dtypes: Mapping[str, Any]) -> list[str]:
 
 
 def minimum_and_maximum(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Per-element bounds over all rows of blocks (n, ...); NaN is left to the validation of episodes."""
-    low = high = np.float64(np.nan)
+    """Per-element bounds over all rows of blocks (n, ...), of their type; NaN without rows. NaN among the rows is left
+    to the validation of episodes."""
+    low: Any = None
+    high: Any = None
     for block in blocks:
         if len(block):
-            low, high = np.fmin(low, np.fmin.reduce(block)), np.fmax(high, np.fmax.reduce(block))
-    return np.asarray(low), np.asarray(high)
+            lowest, highest = np.fmin.reduce(block), np.fmax.reduce(block)
+            low = lowest if low is None else np.fmin(low, lowest)
+            high = highest if high is None else np.fmax(high, highest)
+    return np.asarray(np.nan if low is None else low), np.asarray(np.nan if high is None else high)
 
 
 def _bounds(values: Any) -> tuple[float, ...]:

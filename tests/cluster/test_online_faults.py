@@ -27,6 +27,7 @@ from replay.online import OnlineReader
 from tests.cluster.online_runs import QUIET, online_recipe, run_online
 from tests.cluster.processes import actor_processes, kill, wait_until
 from tests.cluster.runs import SERIAL, assert_same_parameters, on_ray
+from tests.damaged_reach import BLIND
 from tests.point_reach import FRAGILE, STALLING
 
 pytestmark = pytest.mark.slow
@@ -168,6 +169,22 @@ def test_a_runner_that_keeps_failing_is_left_out(
     assert len(dropped) == 1
     assert dropped[0]["failures"] == 5
     assert dropped[0]["episodes"] == 0
+
+
+def test_a_robot_that_measures_nothing_but_nan_is_left_out(dataset: Path, tmp_path: Path) -> None:
+    """One of two; the episodes of the other are all there is, and what was learned from them is learned again."""
+    run, online = tmp_path / "run", replace(ONLINE, env_steps=400, envs_per_runner=1)
+    environment = EnvSpec(BLIND, {"folder": str(tmp_path)})
+    result = finetune(online_recipe(dataset), online, topology(), QUIET, run=run, environment=environment)
+    blind, seeing = sorted(result.summary["runners"], key=lambda runner: runner["episodes"])
+    assert (blind["episodes"], blind["quarantined"], blind["dropped"], blind["failures"]) == (0, 5, True, 0)
+    assert (seeing["quarantined"], seeing["dropped"]) == (0, False)
+    assert result.summary["quarantined"] == 5
+    stored = replay.open(run / "online", verify=True)
+    assert stored.num_transitions == result.summary["env_steps"] >= 200
+    again = replayed(run, tmp_path / "again")
+    finetune(online_recipe(dataset), online, SERIAL, QUIET, run=again, environment=environment, resume=True)
+    assert_same_parameters(run, again)
 
 
 def test_a_robot_that_stalls_is_not_waited_for_and_welcome_when_it_returns(

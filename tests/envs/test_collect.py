@@ -185,3 +185,8 @@ def test_progress_counts_episodes(countdown: str) -> None:
     assert calls == [(1, 2)]  # an episode counts once the caller has come back for more
     assert next(episodes, None) is None
     assert calls == [(1, 2), (2, 2)]
+
+
+def test_a_reward_that_is_not_finite_is_refused(countdown: str) -> None:
+    with pytest.raises(EnvError, match=r"seed 2: reward nan at step 1, expected a finite number"):
+        next(collect(EnvSpec(countdown), Constant(np.nan), episodes=1, seed=2))

@@ -339,15 +339,46 @@ def test_a_process_that_is_killed_is_replaced() -> None:
         assert mine == [expected(seed, number) for number in range(len(mine))]
 
 
-def test_a_reward_that_is_not_finite_is_refused() -> None:
+def test_a_reward_that_is_not_finite_is_recorded_in_its_own_episode() -> None:
     def broken(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
-        return np.where(observation[:, :1] == 6, np.nan, 0.0), None
+        actions, _ = numbered(observation, state)
+        return np.where(observation[:, :1] == 6, np.nan, actions), None
 
-    with (
-        Rollout(SPEC, seed=5, vector=side_by_side(AutoresetMode.DISABLED)) as rollout,
-        pytest.raises(EnvError, match=r"Counting-v0, number 1 of 3: reward nan at step 1, expected a finite number"),
-    ):
-        rollout.run(broken, 1)
+    with Rollout(SPEC, seed=5, vector=side_by_side(AutoresetMode.DISABLED)) as rollout:
+        episodes = rollout.run(broken, 3)
+        assert rollout.origins == [1, 2, 0, 1]
+        assert of(episodes, 5) == [expected(5, 0)]
+        assert of(episodes, 7) == [expected(7, 0)]
+        assert [episode.reward.tolist() for episode in episodes if episode.observation[0, 0] == 6] == [
+            pytest.approx([np.nan], nan_ok=True),
+            pytest.approx([np.nan, np.nan], nan_ok=True),
+        ]
+
+
+class Blind(Counting):
+    """Its second part observes NaN, infinity and more than float32 holds at step 1 of episode 0."""
+
+    observation_space = gym.spaces.Dict(
+        {"names": gym.spaces.Box(0, 255, (2,), np.uint8), "rest": gym.spaces.Box(-np.inf, np.inf, (3,), np.float64)}
+    )
+
+    def _observe(self) -> Any:
+        whole = super()._observe()
+        rest = [np.nan, -np.inf, 1e39] if whole[1:3].tolist() == [0, 1] else [1.0, 2.0, 3.0]
+        return {"names": whole[:2].astype(np.uint8), "rest": np.array(rest)}
+
+
+def test_a_policy_never_sees_a_number_that_is_not_finite() -> None:
+    seen = []
+
+    def watching(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+        seen.append(observation["rest"].tolist())
+        return np.zeros((2, 1)), None
+
+    with Rollout(SPEC, seed=4, vector=side_by_side(AutoresetMode.DISABLED, 2, Blind)) as rollout:
+        episodes = rollout.run(watching, 3)
+    assert seen == [[[1, 2, 3], [1, 2, 3]], [[0, 0, 0], [0, 0, 0]], [[1, 2, 3], [1, 2, 3]]]
+    np.testing.assert_array_equal(episodes[0].observation["rest"][1], [np.nan, -np.inf, 1e39])
 
 
 def test_a_bad_policy_is_refused_without_a_step() -> None:

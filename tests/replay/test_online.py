@@ -280,6 +280,25 @@ def test_one_writer(store, episode):
         assert other.snapshot == 0
 
 
+def test_a_writer_removes_nothing_that_is_not_its_own(store, episode, tmp_path):
+    store.insert(named(episode, 3))
+    store.close()
+    segments, mine = store.path / "segments", tmp_path / "mine"
+    for name in ("000007.core.arrow", ".000007.core.arrow.partial", ".000007.core.arrow.0123456789abcdef.partial"):
+        (segments / name).touch()
+    (segments / "2024.jpg").touch()
+    OnlineStore(store.path).close()
+    assert sorted(path.name for path in segments.iterdir()) == ["000000.core.arrow", "2024.jpg"]
+    # A store from somebody else, whose segments are to be looked for among the files of whoever opens it.
+    mine.mkdir()
+    (mine / "000007.core.arrow").touch()
+    segments.rename(store.path / "away")
+    segments.symlink_to(mine)
+    with pytest.raises(DataError, match="segments"):
+        OnlineStore(store.path)
+    assert (mine / "000007.core.arrow").exists()
+
+
 def test_what_is_no_store_is_refused(tmp_path, store, write, episode):
     with pytest.raises(DataError, match=r"not an online store: no such folder"):
         OnlineStore(tmp_path / "nowhere")

@@ -152,12 +152,13 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, write, episode, monkey
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_run_left_is_removed(tmp_path, write, episode):
-    left = tmp_path / ".data.partial" / "shards"
+@pytest.mark.parametrize("name", [".data.0123456789abcdef.partial", ".data.partial"])
+def test_what_a_killed_run_left_is_removed(tmp_path, write, episode, name):
+    left = tmp_path / name / "shards"
     left.mkdir(parents=True)
     (left / "00007.core.arrow").write_bytes(b"half")
     dataset = write([episode(0, 3)])
-    assert not left.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
     assert [path.name for path in sorted((dataset.path / "shards").iterdir())] == ["00000.core.arrow"]
 
 
