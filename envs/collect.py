@@ -86,6 +86,7 @@ def _episode(env: gym.Env[Any, Any], spec: EnvSpec, policy: Policy, seed: int, m
     options = dict(actor.reset_options) if actor.reset_options is not None else None
     observation, info = env.reset(seed=seed, options=options)
     recording = Recording(observation, seed)
+    where = f"environment {spec.id}, seed {seed}"
     terminated = truncated = False
     while not (terminated or truncated):
         if len(recording) == max_steps:
@@ -94,8 +95,8 @@ def _episode(env: gym.Env[Any, Any], spec: EnvSpec, policy: Policy, seed: int, m
         observation, reward, terminated, truncated, info = env.step(action)
         if not math.isfinite(reward):
             raise EnvError(
-                f"environment {spec.id}, seed {seed}: reward {reward} at step {len(recording) + 1}, expected a finite "
+                f"{where}: reward {reward} at step {len(recording) + 1}, expected a finite "
                 "number. Look at the environment, and at the action it was given."
             )
-        recording.add(action, observation, float(reward), told_success(info))
+        recording.add(action, observation, float(reward), told_success(info, where))
     return recording.finish(terminated=bool(terminated), truncated=bool(truncated))

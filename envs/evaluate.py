@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -137,11 +137,10 @@ class Evaluator:
             actions = as_actions(actions, self._space, self._num_envs, self.spec.id)
             for i in running:
                 latest[i], reward, terminated, truncated, info = self._envs[i].step(actions[i])
-                outcomes[i].add(float(reward), bool(terminated or truncated), told_success(info))
+                where = f"environment {self.spec.id}, seed {seeds[i]}"
+                outcomes[i].add(float(reward), bool(terminated or truncated), told_success(info, where))
                 if not math.isfinite(outcomes[i].total):
-                    raise EnvError(
-                        f"environment {self.spec.id}, seed {seeds[i]}: reward {reward} at step {outcomes[i].steps}."
-                    )
+                    raise EnvError(f"{where}: reward {reward} at step {outcomes[i].steps}.")
             ended = [i for i in running if outcomes[i].ended]
             running = [i for i in running if not outcomes[i].ended]
             if running and outcomes[running[0]].steps >= self._max_steps:
@@ -212,11 +211,18 @@ class _Outcome:
             self.success = success or bool(self.success)
 
 
-def told_success(info: dict[str, Any]) -> bool | None:
-    """What a step's `info` says of success; None where it says nothing."""
+def told_success(info: Mapping[str, Any], where: str) -> bool | None:
+    """What a step's `info` says of success; None where it says nothing.
+
+    Raises `EnvError`, naming `where`, for anything but one boolean, 0 or 1: NaN, 0.5 and "no" say nothing that may be
+    guessed.
+    """
     for name in SUCCESS:
         if name in info:
-            return bool(info[name])
+            value = np.asarray(info[name])
+            if value.size != 1 or value.dtype.kind not in "biuf" or value.item() not in (0, 1):
+                raise EnvError(f"{where}: info[{name!r}] is {info[name]!r}, expected one boolean, 0 or 1.")
+            return bool(value.item())
     return None
 
 

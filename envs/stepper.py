@@ -101,7 +101,7 @@ class Stepper:
                     bool(terminated[i]),
                     bool(truncated[i]),
                     # After a reset in the same step, infos are the reset's.
-                    _told(infos.get("final_info", {}) if final else infos, i),
+                    _told(infos.get("final_info", {}) if final else infos, i, self._where),
                 )
             )
         return outcomes
@@ -132,9 +132,10 @@ def _batch(observation: Any) -> Any:
     return np.asarray(observation)
 
 
-def _told(infos: Mapping[str, Any], i: int) -> bool | None:
+def _told(infos: Mapping[str, Any], i: int, where: str) -> bool | None:
     """What the infos of all say of environment i: where there is a mask, only those in it said anything."""
-    return told_success({name: infos[name][i] for name in SUCCESS if name in infos and _masked(infos, name, i)})
+    said = {name: infos[name][i] for name in SUCCESS if name in infos and _masked(infos, name, i)}
+    return told_success(said, f"{where}, number {i}")
 
 
 def _masked(infos: Mapping[str, Any], name: str, i: int) -> bool:

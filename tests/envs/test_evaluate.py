@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from envs import EnvError, EnvSpec, Evaluator, evaluate
+from envs.evaluate import told_success
 
 
 def still(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
@@ -66,6 +67,18 @@ def test_the_policy_always_sees_num_envs_rows_and_a_new_state_per_wave(countdown
     evaluate(EnvSpec(countdown), counting, episodes=3, seed=0, num_envs=2)
     # Seeds 0 and 1 last 2 and 3 steps; then seed 2, of 4 steps, alone.
     assert seen == [((2, 2), t) for t in (0, 1, 2, 0, 1, 2, 3)]
+
+
+@pytest.mark.parametrize("value", ["no", "False", 0.5, float("nan"), None, [True, False], 2])
+def test_success_is_a_flag_or_refused(value: object) -> None:
+    with pytest.raises(EnvError, match=r"env X: info\['is_success'\] is .*, expected one boolean, 0 or 1"):
+        told_success({"is_success": value}, "env X")
+
+
+@pytest.mark.parametrize("value", [True, np.True_, 1, 1.0, np.array([1.0]), np.float32(1)])
+def test_success_as_environments_tell_it(value: object) -> None:
+    assert told_success({"success": value}, "env X") is True
+    assert told_success({}, "env X") is None
 
 
 def test_success_at_any_step_counts(countdown: str) -> None:
