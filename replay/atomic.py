@@ -48,9 +48,9 @@ def private_name(path: Path) -> Path:
 
 
 def create(path: Path, permissions: int = 0o666) -> int:
-    """The descriptor, for writing, of a file that is new. Raises `FileExistsError` where anything has the name, a link
-    that leads nowhere among them."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, permissions)
+    """The descriptor, for writing and reading, of a file that is new. Raises `FileExistsError` where anything has the
+    name, a link that leads nowhere among them."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, permissions)
 
 
 def sync(path: Path) -> None:
