@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from replay import stamps
+from replay.arrow_layout import is_plain
 from replay.atomic import create
 from replay.atomic import sync as sync
 from replay.errors import DataError
@@ -212,6 +213,10 @@ def _batch(path: Path, descriptor: int) -> tuple[pa.RecordBatch, pa.Buffer]:
     """The one record batch of an Arrow file, and the whole map."""
     try:
         with pa.memory_map(f"/dev/fd/{descriptor}", "r") as source:
+            buffer = source.read_buffer()
+            if not is_plain(memoryview(buffer)):
+                raise DataError(f"{path}: is compressed, and cannot be mapped; ingest the dataset again.")
+            source.seek(0)
             reader = pa.ipc.open_file(source)
             if reader.num_record_batches != 1:
                 raise DataError(
@@ -219,10 +224,11 @@ def _batch(path: Path, descriptor: int) -> tuple[pa.RecordBatch, pa.Buffer]:
                 )
             batch = reader.get_batch(0)
             batch.validate()
-            source.seek(0)
             # Leaving the block closes the descriptor; the map itself lives as long as its buffers.
-            return batch, source.read_buffer()
-    except (pa.ArrowException, OSError) as error:
+            return batch, buffer
+    except DataError:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise DataError(
             f"{path}: not a whole Arrow file ({str(error).splitlines()[0]}); restore it from a copy or ingest again."
         ) from error

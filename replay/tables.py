@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from replay.arrow_layout import is_plain
 from replay.errors import DataError
 from replay.records import whole
 from replay.shard import ShardFile, check_digest, opened_shard, write_batch
@@ -35,9 +36,11 @@ def read_table(path: Path, types: Mapping[str, pa.DataType], recorded: Mapping[s
         content = source.read(file.bytes)
     check_digest(file, path, hashlib.sha256(content).hexdigest())
     try:
+        if not is_plain(memoryview(content)):
+            raise ValueError("it is compressed")
         table = pa.ipc.open_file(pa.BufferReader(content)).read_all()
         table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise DataError(f"{path}: not a whole Arrow file ({error}); ingest the dataset again.") from error
     return {name: _column(path, table, name, kind) for name, kind in types.items()}
 
