@@ -172,7 +172,8 @@ def zeros(path: Path, rows: int, *, episode: int, like: Dataset | None = None, e
         for column in columns
     }
     statistics["return"] = {"count": total, "mean": 0.0, "std": 0.0, "min": 0.0, "max": 0.0}
-    manifest = Manifest(bench.SPACES, columns, {}, statistics, {"source": "zeros, for a benchmark"})
+    shared = () if like is None else ({"path": os.path.relpath(like.path, path), "sha256": like.fingerprint},)
+    manifest = Manifest(bench.SPACES, columns, {}, statistics, {"source": "zeros, for a benchmark"}, parents=shared)
     write_manifest(path, manifest, shards, table, home=path)
     return replay.open(path)
 

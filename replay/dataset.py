@@ -13,7 +13,7 @@ from replay.batch import Batch, Request
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.ledger import Ledger, is_store
-from replay.manifest import Episodes, Manifest, Shards, check_files, fingerprint, read_manifest
+from replay.manifest import Episodes, Manifest, Shards, check_files, check_statistics, fingerprint, read_manifest
 from replay.scan import scan
 from replay.schema import Column
 from replay.spaces import Box, Dict, Spaces, observation_columns
@@ -27,9 +27,17 @@ class Dataset:
     """An open dataset. Its files are checked when it is opened, mapped when rows are first asked for."""
 
     def __init__(
-        self, path: Path, manifest: Manifest, shards: Shards, episodes: Episodes, *, snapshot: int | None = None
+        self,
+        path: Path,
+        manifest: Manifest,
+        shards: Shards,
+        episodes: Episodes,
+        *,
+        snapshot: int | None = None,
+        sha256: str | None = None,
     ) -> None:
         self.path = path
+        self._sha256 = sha256
         self.snapshot = snapshot
         """Of an online store: how many records of its journal this is. None for any other dataset."""
         self.manifest = manifest
@@ -45,7 +53,7 @@ class Dataset:
         `verify` also the hash of every byte. Of an online store, the episodes that are live now; what comes later is
         seen when it is opened again. Raises `DataError` naming the file, what was found and expected."""
         folder = Path(path).absolute()
-        snapshot = None
+        snapshot = sha256 = None
         if is_store(folder):
             ledger = Ledger(folder)
             snapshot = ledger.refresh()
@@ -54,9 +62,10 @@ class Dataset:
                 had = f"all {len(ledger.ids)} episodes were evicted" if ledger.ids else "no episodes yet"
                 raise DataError(f"{folder}: the online store has nothing to give: {had}. Open it once it has some.")
         else:
-            manifest, shards, episodes = read_manifest(folder)
+            manifest, shards, episodes, sha256 = read_manifest(folder)
         check_files(manifest, shards, verify=verify)
-        return Dataset(folder, manifest, shards, episodes, snapshot=snapshot)
+        check_statistics(folder, manifest)
+        return Dataset(folder, manifest, shards, episodes, snapshot=snapshot, sha256=sha256)
 
     @property
     def spaces(self) -> Spaces:
@@ -87,8 +96,8 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """sha256: the identity of the content, at its snapshot where it is an online store's."""
-        return fingerprint(self.path, self.snapshot)
+        """sha256: the identity of the content that was opened, at its snapshot where it is an online store's."""
+        return self._sha256 or fingerprint(self.path, self.snapshot)
 
     @property
     def num_transitions(self) -> int:

@@ -12,17 +12,24 @@ import hashlib
 import json
 import os
 import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from replay.errors import DataError
+from replay.records import MALFORMED, whole
+from replay.regular import LONGEST, open_regular, read
+from replay.shard import ShardFile
 
 STORE = "store.json"
 JOURNAL = "journal.jsonl"
+SEGMENTS = "segments"
 
 _HEAD = b'{"crc32":"%08x","record":'
 _HEAD_BYTES = len(_HEAD % 0)
+_TOO_LONG = f"a line of more than {LONGEST >> 20} MiB."
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,8 @@ class JournalReader:
         for one that is whole but changed or out of place, for one that is not whole and has others behind it, and for a
         journal that became shorter.
         """
-        try:
-            size = self.path.stat().st_size
+        with self._opened() as file:
+            size = os.fstat(file.fileno()).st_size
             if size == self.position.bytes:
                 return []
             if size < self.position.bytes:
@@ -60,42 +67,74 @@ class JournalReader:
                     f"{self.path}: found {size} bytes after {self.position.bytes} had been read; a journal only grows. "
                     "Restore it from a copy, and open the store again."
                 )
-            with self.path.open("rb") as file:
-                file.seek(self.position.bytes)
-                *lines, rest = file.read().split(b"\n")
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror}); restore it from a copy.") from error
+            file.seek(self.position.bytes)
+            try:
+                return self._records(file)
+            except OSError as error:
+                raise self._unreadable(error) from error
+
+    def _records(self, file: BinaryIO) -> list[tuple[dict[str, Any], Position]]:
         records: list[tuple[dict[str, Any], Position]] = []
         position = self.position
-        for number, line in enumerate(lines, 1):
+        while (line := file.readline(LONGEST)).endswith(b"\n"):
+            line = line[:-1]
             crc = _check(line, position.crc)
             if crc is None:
-                if number == len(lines) and not rest and not _is_json(line):
+                if not file.read(1) and not _is_json(line):
                     break
                 raise DataError(
                     f"{self.path}, line {position.snapshot + 1}: found a checksum that does not fit: the line was "
                     "changed, or others are missing before it. Restore the file from a copy."
                 )
             position = Position(position.snapshot + 1, position.bytes + len(line) + 1, crc)
-            records.append((json.loads(line)["record"], position))
+            records.append((self._record(line, position.snapshot), position))
+        if len(line) == LONGEST:
+            raise DataError(f"{self.path}, line {position.snapshot + 1}: {_TOO_LONG} Restore the file from a copy.")
         return records
+
+    def _record(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            return dict(json.loads(line)["record"])
+        except (*MALFORMED, RecursionError) as error:
+            raise DataError(f"{self.path}, line {number}: not a record; restore the file from a copy.") from error
+
+    def _opened(self) -> BinaryIO:
+        try:
+            return os.fdopen(open_regular(self.path), "rb")
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> DataError:
+        return DataError(f"{self.path}: cannot be read ({error.strerror}); restore it from a copy.")
 
 
 class JournalWriter:
-    """Appends to a journal, behind what `reader` has taken in. Whoever makes one holds the store's lock."""
+    """Appends to a journal, behind what `reader` has taken in. Whoever makes one holds the store's lock.
+
+    Raises `DataError` for a file that has another name, too, whoever's that is, and `OSError`.
+    """
 
     def __init__(self, reader: JournalReader) -> None:
         self._reader = reader
         self.unsure = False
         """Whether a line that failed may still stand behind the others: nobody is to take it in before `cut`."""
-        self._file = os.open(reader.path, os.O_RDWR | os.O_CLOEXEC)
+        self._file = open_regular(reader.path, os.O_RDWR)
+        if (names := os.fstat(self._file).st_nlink) != 1:
+            os.close(self._file)
+            raise DataError(
+                f"{reader.path}: found a file with {names} names (hard links), expected one of its own, as writing "
+                "would change the others; copy the store, and write to the copy."
+            )
 
     def append(self, record: dict[str, Any]) -> None:
-        """Durable when it returns; as if it had not been called when it raises (`OSError` as the disk does)."""
+        """Durable when it returns; as if it had not been called when it raises: `OSError` as the disk does, `DataError`
+        for a record that is too long."""
         self.cut()
         position = self._reader.position
         content = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
         line = _HEAD % zlib.crc32(content, position.crc) + content + b"}\n"
+        if len(line) > LONGEST:
+            raise DataError(f"{self._reader.path}: {_TOO_LONG} Insert or evict fewer episodes at once.")
         self.unsure = True
         try:
             written = 0
@@ -119,18 +158,39 @@ class JournalWriter:
         os.close(self._file)
 
 
-def fingerprint(folder: Path, snapshot: int) -> str:
-    """sha256 of store.json and of the first `snapshot` lines, which hold the hashes of the segments: the identity of
-    what the store held then, however much it has grown since. Raises `OSError`."""
-    digest = hashlib.sha256((folder / STORE).read_bytes())
-    left = snapshot
-    with (folder / JOURNAL).open("rb") as file:
-        for line in file:
-            if left == 0:
-                break
+def held(folder: Path, snapshot: int) -> tuple[str, list[bytes]]:
+    """The first `snapshot` lines, and the sha256 of store.json and of them, which hold the hashes of the segments: the
+    identity of what the store held then, however much it has grown since. Raises `OSError`, and `DataError` for what
+    is no file."""
+    digest = hashlib.sha256(read(folder / STORE))
+    lines: list[bytes] = []
+    with os.fdopen(open_regular(folder / JOURNAL), "rb") as file:
+        while len(lines) < snapshot and (line := file.readline(LONGEST)):
             digest.update(line)
-            left -= 1
-    return digest.hexdigest()
+            lines.append(line)
+    return digest.hexdigest(), lines
+
+
+def segments(lines: Iterable[bytes]) -> list[ShardFile]:
+    """The files that these lines inserted, by the names they have in the store. Raises `MALFORMED`."""
+    inserts = [record["insert"] for line in lines if "insert" in (record := json.loads(line)["record"])]
+    return [file for number, insert in enumerate(inserts) for file in segment_files(insert, number).values()]
+
+
+def segment_files(insert: Mapping[str, Any], number: int) -> dict[str, ShardFile]:
+    """The files of one insert by column group, by the names they have in the store. Raises `MALFORMED` for those of
+    another segment than `number`, and for numbers that are none."""
+    files: dict[str, ShardFile] = {}
+    for group, file in insert["files"].items():
+        if file["file"] != segment_name(number, group):
+            raise ValueError(f"file: found {file['file']!r}, expected {segment_name(number, group)!r}")
+        sizes = whole(file["rows"], "rows"), whole(file["bytes"], "bytes")
+        files[group] = ShardFile(Path(SEGMENTS, file["file"]), *sizes, str(file["sha256"]))
+    return files
+
+
+def segment_name(number: int, group: str) -> str:
+    return f"{number:06d}.{quote(group, safe='')}.arrow"
 
 
 def _check(line: bytes, before: int) -> int | None:
@@ -143,6 +203,6 @@ def _check(line: bytes, before: int) -> int | None:
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True

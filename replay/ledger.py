@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +17,15 @@ import pyarrow as pa
 from replay import statistics
 from replay.errors import DataError
 from replay.growing import Growing
-from replay.journal import JOURNAL, STORE, JournalReader
-from replay.manifest import EPISODE_COLUMNS, MALFORMED, Episodes, Manifest, Shards, from_description, read_json
+from replay.journal import JOURNAL, SEGMENTS, STORE, JournalReader, segment_files, segment_name
+from replay.manifest import EPISODE_COLUMNS, Episodes, Manifest, Shards, from_description
+from replay.records import MALFORMED, read_record, whole
 from replay.schema import Column
 from replay.shard import ShardFile
 from replay.statistics import Moments
 
 FORMAT = "quiver-online-store"
 VERSION = 1
-SEGMENTS = "segments"
 
 _LIVES = np.iinfo(np.int64).max
 _VALUES = ("count", "mean", "std", "min", "max")
@@ -39,10 +38,6 @@ def is_store(folder: Path) -> bool:
     return (folder / STORE).is_file()
 
 
-def segment_name(number: int, group: str) -> str:
-    return f"{number:06d}.{quote(group, safe='')}.arrow"
-
-
 class Ledger:
     """A store, read from its folder and followed as it grows. What it says of a snapshot never changes.
 
@@ -52,7 +47,9 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         path = folder / STORE
-        record = read_json(path, FORMAT, VERSION, what="an online store", maker="OnlineStore.create")
+        record, _ = read_record(path, FORMAT, VERSION, what="an online store", maker="OnlineStore.create")
+        if (folder / SEGMENTS).is_symlink():
+            raise DataError(f"{folder / SEGMENTS}: found a symbolic link, expected a folder; put the folder there.")
         self.manifest = from_description(record, str(path))
         """Without numbers."""
         self.journal = JournalReader(folder / JOURNAL)
@@ -188,19 +185,21 @@ class Ledger:
 
     def _insert(self, insert: Mapping[str, Any]) -> int:
         """Returns the rows of the segment."""
-        number, folder = len(self._shards), self.folder / SEGMENTS
+        number = len(self._shards)
+        if insert["segment"] != number:
+            raise ValueError(f"segment {insert['segment']}, expected {number}")
         files = {
-            group: ShardFile(folder / file["file"], int(file["rows"]), int(file["bytes"]), str(file["sha256"]))
-            for group, file in insert["files"].items()
+            group: replace(file, path=self.folder / file.path) for group, file in segment_files(insert, number).items()
         }
         rows = {file.rows for file in files.values()}
         episodes = insert["episodes"]
         ids = [str(episode["id"]) for episode in episodes]
-        if insert["segment"] != number or files.keys() != self._groups or len(rows) != 1 or not episodes:
-            raise ValueError(f"segment {insert['segment']}, expected {number} with files for {sorted(self._groups)}")
+        if files.keys() != self._groups or len(rows) != 1 or not episodes:
+            raise ValueError(f"files for {sorted(files)} with {sorted(rows)} rows, expected {sorted(self._groups)}")
         if any(name in self.numbers for name in ids) or len(set(ids)) < len(ids):
             raise ValueError("an id that was inserted before")
         table = {name: [episode[name] for episode in episodes] for name in EPISODE_COLUMNS if name != "shard"}
+        _check_places(table["first_row"], table["length"], *rows)
         ends = self.transitions + np.cumsum(table["length"])
         self._measured(insert["statistics"])
         self._moments_of.append(len(self._moments) - 1)
@@ -236,6 +235,15 @@ class Ledger:
                 pooled = statistics.pool({value: self._moments[key][-_BLOCK:] for value, key in _keys(c)})
                 block |= {key: [pooled[value]] for value, key in _keys(c)}
             self._blocks.extend(block)
+
+
+def _check_places(first_rows: list[Any], lengths: list[Any], rows: int) -> None:
+    """Episodes lie in their segment one behind the other. Raises `ValueError`."""
+    end = 0
+    for first_row, length in zip(first_rows, lengths, strict=True):
+        if whole(first_row, "first_row") < end or whole(length, "length") < 1 or first_row + length >= rows:
+            raise ValueError(f"an episode of {length} steps from row {first_row} on, in {rows} rows")
+        end = first_row + length + 1
 
 
 def _keys(column: Column) -> list[tuple[str, str]]:

@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from replay import journal, shard, spaces, statistics
+from replay import journal, spaces, statistics
+from replay.atomic import write_text
 from replay.errors import DataError
+from replay.records import MALFORMED, not_whole, whole
+from replay.references import FORMAT, SHARD_COLUMNS, VERSION, Origins, read_dataset, read_shards
 from replay.schema import Column, columns_of
-from replay.shard import ShardFile
+from replay.shard import ShardFile, map_shard
 from replay.spaces import Box, Discrete, Spaces
-
-FORMAT = "quiver-dataset"
-VERSION = 1
+from replay.tables import read_table, write_table
 
 EPISODE_COLUMNS: dict[str, pa.DataType] = {
     "shard": pa.int32(),
@@ -37,15 +38,6 @@ EPISODE_COLUMNS: dict[str, pa.DataType] = {
     "success": pa.int8(),
     "split": pa.string(),
 }
-SHARD_COLUMNS: dict[str, pa.DataType] = {
-    "shard": pa.int32(),
-    "group": pa.string(),
-    "file": pa.string(),
-    "rows": pa.int64(),
-    "bytes": pa.int64(),
-    "sha256": pa.string(),
-}
-
 Episodes = dict[str, np.ndarray]
 """The episodes table as arrays (N,), by column name; strings are object arrays. One entry per episode:
 shard, first_row, length (T), terminated and truncated (of the last step), return, task, source,
@@ -95,8 +87,8 @@ def write_manifest(folder: Path, manifest: Manifest, shards: Shards, episodes: E
             ):
                 rows[name].append(value)
     tables = {
-        "shards.arrow": _write_table(folder / "shards.arrow", SHARD_COLUMNS, rows),
-        "episodes.arrow": _write_table(folder / "episodes.arrow", EPISODE_COLUMNS, episodes),
+        "shards.arrow": write_table(folder / "shards.arrow", SHARD_COLUMNS, rows),
+        "episodes.arrow": write_table(folder / "episodes.arrow", EPISODE_COLUMNS, episodes),
     }
     record = {
         "format": FORMAT,
@@ -131,20 +123,17 @@ def describe(manifest: Manifest) -> dict[str, Any]:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Whole or not at all, through to the disk."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
-    shard.sync(temporary)
-    temporary.replace(path)
-    shard.sync(path.parent)
+    write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
-def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes]:
-    """Read and check the three files; paths of shard files come back absolute. Raises `DataError`.
+def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes, str]:
+    """Read and check the three files, and find the shard files; their paths come back absolute. Last comes the sha256
+    of the dataset.json that was read: the identity of the dataset's content. Raises `DataError`.
 
     The shard files themselves are checked by `check_files`.
     """
     path = folder / "dataset.json"
-    record = read_json(path, FORMAT, VERSION, what="a dataset", maker="`quiver ingest`")
+    record, sha256 = read_dataset(folder)
     where = str(path)
     described = from_description(record, where)
     try:
@@ -155,19 +144,19 @@ def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes]:
                 for name, entry in record["statistics"].items()
             },
             parents=tuple(dict(parent) for parent in record["parents"]),
-            counts={name: int(record["counts"][name]) for name in ("transitions", "episodes", "rows", "shards")},
+            counts={
+                name: whole(record["counts"][name], f"counts.{name}")
+                for name in ("transitions", "episodes", "rows", "shards")
+            },
         )
-        tables = record["tables"]
-        shard_rows = _read_table(folder / "shards.arrow", SHARD_COLUMNS, tables["shards.arrow"])
-        episodes = _read_table(folder / "episodes.arrow", EPISODE_COLUMNS, tables["episodes.arrow"])
+        shards = _shards(folder, manifest, record)
+        episodes = read_table(folder / "episodes.arrow", EPISODE_COLUMNS, record["tables"]["episodes.arrow"])
     except DataError:
         raise
     except MALFORMED as error:
         raise not_whole(where, error) from error
-    _check_parents(folder, manifest)
-    shards = _shards(folder, manifest, shard_rows)
     _check_episodes(folder, manifest, shards, episodes)
-    return manifest, shards, episodes
+    return manifest, shards, episodes, sha256
 
 
 def from_description(record: Mapping[str, Any], where: str) -> Manifest:
@@ -193,34 +182,12 @@ def from_description(record: Mapping[str, Any], where: str) -> Manifest:
             provenance=dict(record["provenance"]),
             reference_scores=None if scores is None else (float(scores[0]), float(scores[1])),
         )
+        _check_columns(where, manifest)
     except DataError:
         raise
-    except MALFORMED as error:
+    except (*MALFORMED, RecursionError) as error:
         raise not_whole(where, error) from error
-    _check_columns(where, manifest)
     return manifest
-
-
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
-"""What reading a record raises that is not as it was written."""
-
-
-def not_whole(where: str, error: Exception) -> DataError:
-    return DataError(f"{where}: not a whole manifest ({error!r}); restore it from a copy or ingest the dataset again.")
-
-
-def _check_parents(folder: Path, manifest: Manifest) -> None:
-    """A child reads its parents' files: they must be where they were, and what they were."""
-    for parent in manifest.parents:
-        home = Path(os.path.normpath(folder.resolve() / parent["path"]))
-        try:
-            found = fingerprint(home, parent.get("snapshot"))
-        except OSError:
-            found = None
-        if found != parent["sha256"]:
-            raise DataError(
-                f"{folder}: its parent {home} is missing or has changed; restore it, or make {folder.name} again."
-            )
 
 
 def check_files(manifest: Manifest, shards: Shards, *, verify: bool = False) -> None:
@@ -229,104 +196,36 @@ def check_files(manifest: Manifest, shards: Shards, *, verify: bool = False) -> 
     seen: set[Path] = set()
     for files in shards:
         for group, file in files.items():
-            check_size(file)
             columns = [column for column in manifest.columns if column.group == group]
-            shard.map_shard(file.path, columns, file.rows)
-            if verify and file.path not in seen:
-                check_hash(file)
+            map_shard(file, columns, check="always" if verify and file.path not in seen else "size")
             seen.add(file.path)
 
 
-def check_size(file: ShardFile) -> None:
-    try:
-        size = file.path.stat().st_size
-    except OSError as error:
-        raise DataError(
-            f"{file.path}: the file is missing or unreadable ({error.strerror}); restore it from a copy, or ingest "
-            f"the dataset again (a relabelled dataset needs its parent where it was)."
-        ) from error
-    if size != file.bytes:
-        raise DataError(
-            f"{file.path}: found {size} bytes, expected {file.bytes}; restore the file from a copy or ingest again."
-        )
-
-
-def check_hash(file: ShardFile, path: Path | None = None) -> None:
-    """`path` is another place of the same content (a staged copy)."""
-    path = path or file.path
-    found = shard.sha256(path)
-    if found != file.sha256:
-        raise DataError(
-            f"{path}: found sha256 {found}, expected {file.sha256}: the content has changed; "
-            f"restore the file from a copy or ingest the dataset again."
-        )
+def check_statistics(where: Path, manifest: Manifest) -> None:
+    """They must have the shapes of their columns, as whoever normalises by them expects. Raises `DataError`."""
+    shapes: dict[str, tuple[int, ...]] = {c.name: c.shape for c in manifest.columns if c.kind == "tensor"}
+    for name, shape in {**shapes, "return": ()}.items():
+        entry = manifest.statistics.get(name, {})
+        for key, expected in {"count": (), "mean": shape, "std": shape, "min": shape, "max": shape}.items():
+            value = np.asarray(entry.get(key))
+            if value.dtype.kind not in "iuf" or value.shape != expected:
+                raise DataError(
+                    f"{where}: statistics.{name}.{key}: found {value.dtype} of shape {value.shape}, expected numbers "
+                    f"of shape {expected}; restore it from a copy or ingest the dataset again."
+                )
 
 
 def fingerprint(folder: Path, snapshot: int | None = None) -> str:
     """sha256 of dataset.json, which holds the hashes of everything else: the identity of a dataset's content. Of an
-    online store: of the journal up to `snapshot`. Raises `OSError`."""
-    return shard.sha256(folder / "dataset.json") if snapshot is None else journal.fingerprint(folder, snapshot)
-
-
-def read_json(path: Path, kind: str, version: int, *, what: str, maker: str) -> dict[str, Any]:
-    """The file that makes its folder a dataset or a store. Raises `DataError` for none, or one of another kind."""
-    folder = path.parent
-    try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        found = "no such folder" if not folder.exists() else f"no {path.name} in it"
-        raise DataError(
-            f"{folder}: not {what}: {found}. Name a folder made by {maker}; "
-            f"a folder whose writing was interrupted is none, make it again."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: unreadable ({error}); restore it from a copy or make it again.") from error
-    if not isinstance(record, dict) or record.get("format") != kind:
-        raise DataError(f"{path}: not {what} manifest: `format` is not {kind!r}.")
-    if record.get("version") != version:
-        raise DataError(
-            f"{path}: format version {record.get('version')!r}, this program reads {version}; "
-            f"use the program that wrote it, or ingest the source again."
-        )
-    return record
-
-
-def _write_table(path: Path, types: Mapping[str, pa.DataType], columns: Mapping[str, Any]) -> dict[str, Any]:
-    arrays = [pa.array(columns[name], type=kind) for name, kind in types.items()]
-    batch = pa.record_batch(arrays, names=list(types))
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    shard.sync(path)
-    return {"bytes": path.stat().st_size, "sha256": shard.sha256(path)}
-
-
-def _read_table(path: Path, types: Mapping[str, pa.DataType], recorded: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    # The tables are small, and everything rests on them: their hash is checked each time.
-    file = ShardFile(path, 0, int(recorded["bytes"]), str(recorded["sha256"]))
-    check_size(file)
-    check_hash(file)
-    with pa.OSFile(str(path), "rb") as source:
-        table = pa.ipc.open_file(source).read_all()
-    columns: dict[str, np.ndarray] = {}
-    for name, kind in types.items():
-        if name not in table.column_names or table.schema.field(name).type != kind:
-            raise DataError(f"{path}: column {name!r} is missing or not {kind}; ingest the dataset again.")
-        column = table.column(name).combine_chunks()
-        if kind == pa.string():
-            # Few distinct strings stand in many rows: share them.
-            encoded = column.dictionary_encode()
-            words = np.array(encoded.dictionary.to_pylist() or [""], dtype=object)
-            columns[name] = words[encoded.indices.to_numpy(zero_copy_only=False)]
-        else:
-            columns[name] = column.to_numpy(zero_copy_only=False)
-    return columns
+    online store: of the journal up to `snapshot`. Raises `DataError`, and `OSError` for a store that is not there."""
+    return read_dataset(folder)[1] if snapshot is None else journal.held(folder, snapshot)[0]
 
 
 def _check_columns(where: str, manifest: Manifest) -> None:
     """The columns must be those of the spaces and extras; only their groups are free (a child's overrides)."""
     expected = {c.name: replace(c, group="") for c in columns_of(manifest.spaces, manifest.extras)}
     found = {c.name: replace(c, group="") for c in manifest.columns}
-    if found != expected:
+    if found != expected or len(found) != len(manifest.columns):
         wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
         raise DataError(
             f"{where}: columns {', '.join(wrong)} do not fit the spaces and extras; restore it from a copy "
@@ -334,17 +233,17 @@ def _check_columns(where: str, manifest: Manifest) -> None:
         )
 
 
-def _shards(folder: Path, manifest: Manifest, rows: Mapping[str, np.ndarray]) -> Shards:
-    where = folder / "shards.arrow"
+def _shards(folder: Path, manifest: Manifest, record: Mapping[str, Any]) -> Shards:
+    where, count = folder / "shards.arrow", manifest.counts["shards"]
     groups = {column.group for column in manifest.columns}
-    shards: Shards = [{} for _ in range(manifest.counts["shards"])]
-    home = folder.resolve()
-    for number, group, file, count, size, digest in zip(*(rows[name] for name in SHARD_COLUMNS), strict=True):
-        if not 0 <= number < len(shards):
-            raise DataError(f"{where}: shard {number} of {len(shards)}; restore the file from a copy.")
-        path = Path(os.path.normpath(home / file))
-        shards[number][group] = ShardFile(path, int(count), int(size), str(digest))
-    for number, files in enumerate(shards):
+    origins = Origins(folder, manifest.parents)
+    found: dict[int, dict[str, ShardFile]] = {}
+    for number, group, file in read_shards(folder, record):
+        if not 0 <= number < count:
+            raise DataError(f"{where}: shard {number} of {count}; restore the file from a copy.")
+        found.setdefault(number, {})[group] = origins.find(file)
+    for number in range(count):
+        files = found.get(number, {})
         if set(files) != groups:
             raise DataError(
                 f"{where}: shard {number} has files for {sorted(files)}, the columns need {sorted(groups)}; "
@@ -352,6 +251,12 @@ def _shards(folder: Path, manifest: Manifest, rows: Mapping[str, np.ndarray]) ->
             )
         if len({file.rows for file in files.values()}) != 1:
             raise DataError(f"{where}: the files of shard {number} differ in rows; restore the file from a copy.")
+    shards = [found[number] for number in range(count)]
+    rows = sum(next(iter(files.values())).rows for files in shards)
+    if rows != manifest.counts["rows"]:
+        raise DataError(
+            f"{where}: found {rows} rows, dataset.json says {manifest.counts['rows']}; restore the file from a copy."
+        )
     return shards
 
 
@@ -369,7 +274,7 @@ def _check_episodes(folder: Path, manifest: Manifest, shards: Shards, episodes: 
     rows = np.array([next(iter(files.values())).rows for files in shards], np.int64)
     inside = (shard_number >= 0) & (shard_number < len(shards)) & (first >= 0) & (length >= 1)
     if inside.all():
-        inside = first + length + 1 <= rows[shard_number]
+        inside = length < rows[shard_number] - first  # whose numbers cannot overflow, as those of a sum could
         same = shard_number[1:] == shard_number[:-1]
         follows = np.where(same, first[1:] >= first[:-1] + length[:-1] + 1, shard_number[1:] > shard_number[:-1])
         inside[1:] &= follows

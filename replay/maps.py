@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import hashlib
 import os
-import shutil
-import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-from replay import shard as shards
+from replay.atomic import private_file
 from replay.errors import DataError
-from replay.manifest import check_hash, check_size
-from replay.shard import Mapped, ShardFile
+from replay.shard import Mapped, ShardFile, check_digest, check_hash, map_shard, opened_shard
 from replay.view import View
 
 Key = tuple[int, str]
 """Global shard number and column group."""
 
-_STAMPS = ".verified.jsonl"
-
-_verified: set[tuple[str, int, int, str]] = set()
-"""What this process has hashed or found stamped: (path, bytes, mtime_ns, sha256). A memory of finished
-work and nothing else; a folder that cannot be written has no other."""
-
-_read: dict[Path, int] = {}
-"""Bytes of each folder's stamps that are in it."""
+_BLOCK = 1 << 20
 
 
 def default_max_maps() -> int:
@@ -97,82 +88,33 @@ class Maps:
         file = self.view.files[shard][group]
         columns = [c for c in self.view.members[self._member[shard]].columns if c.group == group]
         if self._stage is not None:
-            path = self._staged(file, self._stage)
-        else:
-            path = file.path
-            check_size(file)
-            if self._verify:
-                verify(file, path)
-        return shards.map_shard(path, columns, file.rows)
+            return map_shard(file, columns, path=self._staged(file, self._stage))
+        return map_shard(file, columns, check="once" if self._verify else "size")
 
     def _staged(self, file: ShardFile, folder: Path) -> Path:
         """A local copy, named by its content, so that runs and datasets on one machine share it."""
         target = folder / f"{file.sha256}.arrow"
-        if target.exists() and target.stat().st_size == file.bytes:
-            with contextlib.suppress(DataError):  # a damaged copy is made again
-                verify(file, target)
-                return target
-        check_size(file)
-        temporary = folder / f".{file.sha256}.{os.getpid()}.{uuid.uuid4().hex}.partial"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file.path, temporary)
-            check_hash(file, temporary)
-            shards.sync(temporary)
-            temporary.replace(target)
-        except OSError as error:
-            raise DataError(
-                f"{target}: cannot stage {file.path} there ({error.strerror or error}); "
-                f"free some space, or run without staging."
-            ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-        _stamp(file, target)
+        with contextlib.suppress(DataError), opened_shard(file, target) as copy:  # a damaged copy is made again
+            check_hash(file, target, copy)
+            return target
+        with opened_shard(file, file.path) as source:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with private_file(target) as copy_file:
+                    _copy(file, source, copy_file)
+            except OSError as error:
+                raise DataError(
+                    f"{target}: cannot stage {file.path} there ({error.strerror or error}); "
+                    f"free some space, or run without staging."
+                ) from error
         return target
 
 
-def verify(file: ShardFile, path: Path) -> None:
-    """Check the content's hash, unless this very file (size, time, hash) was checked before.
-
-    The stamp lies beside the file; where it cannot be written, each process checks once. Raises `DataError`.
-    """
-    key = _key(file, path)
-    if key in _verified:
-        return
-    _read_stamps(path.parent)
-    if key not in _verified:
-        check_hash(file, path)
-        _stamp(file, path)
-
-
-def _key(file: ShardFile, path: Path) -> tuple[str, int, int, str]:
-    status = path.stat()
-    return str(path), status.st_size, status.st_mtime_ns, file.sha256
-
-
-def _stamp(file: ShardFile, path: Path) -> None:
-    key = _key(file, path)
-    _verified.add(key)
-    record = {"file": path.name, "bytes": key[1], "mtime_ns": key[2], "sha256": key[3]}
-    with contextlib.suppress(OSError), (path.parent / _STAMPS).open("a") as stamps:
-        # One short line in one write: processes that append at once do not mix theirs.
-        stamps.write(json.dumps(record) + "\n")
-
-
-def _read_stamps(folder: Path) -> None:
-    """What was written since the last call: a store that grows has a new file to look up again and again."""
-    path = folder / _STAMPS
-    try:
-        with path.open("rb") as stamps:
-            known = _read.get(path, 0)
-            stamps.seek(known if known <= os.fstat(stamps.fileno()).st_size else 0)
-            *lines, cut = stamps.read().split(b"\n")
-            _read[path] = stamps.tell() - len(cut)
-    except OSError:
-        return
-    for line in lines:
-        # A line that was cut off, or is no stamp, vouches for nothing.
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            record = json.loads(line)
-            key = int(record["bytes"]), int(record["mtime_ns"]), str(record["sha256"])
-            _verified.add((str(folder / str(record["file"])), *key))
+def _copy(file: ShardFile, source: int, target: BinaryIO) -> None:
+    """All of a file, checked on the way. Raises `DataError` for other content than is recorded."""
+    digest = hashlib.sha256()
+    for start in range(0, file.bytes, _BLOCK):
+        block = os.pread(source, _BLOCK, start)
+        digest.update(block)
+        target.write(block)
+    check_digest(file, file.path, digest.hexdigest())

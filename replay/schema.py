@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -37,6 +38,9 @@ COMPUTED = (RETURN_TO_GO, *FOLLOWING)
 """What a request may name among its columns though no file holds it: `Store.gather` says what each is."""
 
 RESERVED = ("action", "reward", "terminated", "truncated", *COMPUTED, "observation", "index", "mask", "weight")
+
+_MOST_ITEMS = (1 << 31) - 1
+"""Arrow counts the numbers of a row in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,13 @@ def check_column(column: Column, where: str) -> Column:
         remedy = "store booleans as uint8" if column.dtype == "bool" else "cast it"
         known = ", ".join(DTYPES)
         raise DataError(f"{where}: column {column.name!r} has dtype {column.dtype!r}; {remedy}; known: {known}.")
-    if column.items < 1:
+    if min(column.shape, default=1) < 1:
         raise DataError(
             f"{where}: column {column.name!r} has shape {column.shape}, which holds no numbers; leave the column out."
+        )
+    if math.prod(column.shape) > _MOST_ITEMS:
+        raise DataError(
+            f"{where}: column {column.name!r} has shape {column.shape}, expected at most {_MOST_ITEMS} numbers a row."
         )
     return column
 

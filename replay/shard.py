@@ -10,14 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
+from replay import stamps
+from replay.arrow_layout import is_plain
+from replay.atomic import create
+from replay.atomic import sync as sync
 from replay.errors import DataError
+from replay.regular import open_regular
 from replay.schema import Column
 
 
@@ -62,38 +70,45 @@ class Mapped:
 def write_shard(path: Path, columns: Sequence[Column], values: Mapping[str, np.ndarray | Sequence[bytes]]) -> ShardFile:
     """Write `values` ((rows, *shape) arrays; encoded images as bytes) to `path`, through to the disk.
 
-    The caller gives a temporary path or folder and renames it. Raises `OSError` as the disk does.
+    The caller gives a temporary path or folder and renames it; what was left there under that name is replaced. Raises
+    `OSError` as the disk does.
     """
     arrays = [_to_arrow(column, values[column.name]) for column in columns]
     batch = pa.record_batch(arrays, names=[column.name for column in columns])
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    sync(path)
-    return ShardFile(path, batch.num_rows, path.stat().st_size, sha256(path))
+    path.unlink(missing_ok=True)
+    return ShardFile(path, batch.num_rows, *write_batch(path, batch))
 
 
-def map_shard(path: Path, columns: Iterable[Column], rows: int) -> Mapped:
-    """Map `path` and find `columns` in it. Raises `DataError` naming the file and what is wrong with it."""
-    try:
-        with pa.memory_map(str(path), "r") as source:
-            reader = pa.ipc.open_file(source)
-            if reader.num_record_batches != 1:
-                raise DataError(
-                    f"{path}: found {reader.num_record_batches} record batches, expected 1; ingest the dataset again."
-                )
-            batch = reader.get_batch(0)
-            source.seek(0)
-            buffer = source.read_buffer()
-        # Leaving the block closes the descriptor; the map itself lives as long as its buffers.
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: the file is missing; restore it, or ingest or copy the dataset again "
-            f"(a relabelled dataset needs its parent where it was)."
-        ) from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"{path}: not a whole Arrow file ({str(error).splitlines()[0]}); restore it from a copy or ingest again."
-        ) from error
+def write_batch(path: Path, batch: pa.RecordBatch) -> tuple[int, str]:
+    """A new Arrow file, through to the disk; returns its bytes and sha256. Raises `FileExistsError` where anything has
+    the name."""
+    with os.fdopen(create(path), "w+b") as sink:
+        with pa.ipc.new_file(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        sink.flush()
+        os.fsync(sink.fileno())
+        return os.fstat(sink.fileno()).st_size, _sha256(sink.fileno())
+
+
+def map_shard(
+    file: ShardFile,
+    columns: Iterable[Column],
+    *,
+    check: Literal["size", "once", "always"] = "once",
+    path: Path | None = None,
+) -> Mapped:
+    """Map a file and find `columns` in it. `path` is another place of the same content (a staged copy).
+
+    `check` says whether its bytes are hashed first: always; once, that is unless this very file was hashed before and
+    is untouched since (`replay.stamps`); or not, and only the size is compared. Raises `DataError` naming the file,
+    what was found and what was expected.
+    """
+    path, rows = path or file.path, file.rows
+    with opened_shard(file, path) as descriptor:
+        if check != "size":
+            check_hash(file, path, descriptor, again=check == "always")
+        # By its descriptor: what is mapped is what was checked, whatever has the name meanwhile.
+        batch, buffer = _batch(path, descriptor)
     if batch.num_rows != rows:
         raise DataError(f"{path}: found {batch.num_rows} rows, the manifest says {rows}; restore the file from a copy.")
     arrays: dict[str, np.ndarray] = {}
@@ -113,6 +128,8 @@ def map_shard(path: Path, columns: Iterable[Column], rows: int) -> Mapped:
             blobs[column.name] = _blobs(array, rows)
         else:
             arrays[column.name] = _tensor(array, column)
+            if len(arrays[column.name]) != rows:
+                raise DataError(f"{path}: column {column.name!r} has not {rows} rows; restore the file from a copy.")
     mapped = Mapped(rows, arrays, blobs, buffer)
     for name, array in arrays.items():
         start = array.__array_interface__["data"][0]
@@ -127,27 +144,94 @@ def map_shard(path: Path, columns: Iterable[Column], rows: int) -> Mapped:
 
 
 def tensors(columns: Sequence[Column], files: Mapping[str, ShardFile]) -> dict[str, np.ndarray]:
-    """The tensor columns of one shard, zero-copy; the maps live as long as the arrays."""
+    """The tensor columns of one shard, zero-copy, their content checked; the maps live as long as the arrays."""
     found: dict[str, np.ndarray] = {}
     for group, file in files.items():
         wanted = [column for column in columns if column.group == group and column.kind == "tensor"]
         if wanted:
-            found |= map_shard(file.path, wanted, file.rows).arrays
+            found |= map_shard(file, wanted).arrays
     return found
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
+@contextmanager
+def opened_shard(file: ShardFile, path: Path) -> Iterator[int]:
+    """The descriptor of a file, or of its copy at `path`, that has the recorded size. Raises `DataError`."""
+    try:
+        descriptor = open_regular(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        found = os.fstat(descriptor).st_size
+        if found != file.bytes:
+            raise DataError(
+                f"{path}: found {found} bytes, expected {file.bytes}; restore the file from a copy or ingest again."
+            )
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def check_hash(file: ShardFile, path: Path, descriptor: int, *, again: bool = False) -> None:
+    """Hash the content, unless this very file was hashed before; `again`: even then. Raises `DataError`."""
+    status, began = os.fstat(descriptor), time.time_ns()
+    stamp = stamps.stamp(status, file.sha256)
+    if not again and stamps.is_known(stamp):
+        return
+    try:
+        found = _sha256(descriptor)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    check_digest(file, path, found)
+    # It vouches for the file as it was before hashing began: not for one that was written to meanwhile.
+    if stamps.stamp(os.fstat(descriptor), file.sha256) == stamp:
+        stamps.remember(stamp, status, began)
+
+
+def check_digest(file: ShardFile, path: Path, found: str) -> None:
+    """Raises `DataError` where the sha256 that was found is not the recorded one."""
+    if found != file.sha256:
+        raise DataError(
+            f"{path}: found sha256 {found}, expected {file.sha256}: the content has changed; "
+            f"restore the file from a copy or ingest the dataset again."
+        )
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{path}: the file is missing or unreadable ({error.strerror or error}); restore it from a copy, or ingest "
+        f"the dataset again (a relabelled dataset needs its parent where it was)."
+    )
+
+
+def _sha256(descriptor: int) -> str:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _batch(path: Path, descriptor: int) -> tuple[pa.RecordBatch, pa.Buffer]:
+    """The one record batch of an Arrow file, and the whole map."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with pa.memory_map(f"/dev/fd/{descriptor}", "r") as source:
+            buffer = source.read_buffer()
+            if not is_plain(memoryview(buffer)):
+                raise DataError(f"{path}: is compressed, and cannot be mapped; ingest the dataset again.")
+            source.seek(0)
+            reader = pa.ipc.open_file(source)
+            if reader.num_record_batches != 1:
+                raise DataError(
+                    f"{path}: found {reader.num_record_batches} record batches, expected 1; ingest the dataset again."
+                )
+            batch = reader.get_batch(0)
+            batch.validate()
+            # Leaving the block closes the descriptor; the map itself lives as long as its buffers.
+            return batch, buffer
+    except DataError:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise DataError(
+            f"{path}: not a whole Arrow file ({str(error).splitlines()[0]}); restore it from a copy or ingest again."
+        ) from error
 
 
 def _arrow_type(column: Column) -> pa.DataType:

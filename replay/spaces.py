@@ -108,12 +108,15 @@ def from_json(record: dict[str, Any], where: str) -> Space:
     try:
         match record["type"]:
             case "box":
-                return Box(
+                box = Box(
                     tuple(int(n) for n in record["shape"]),
                     str(record["dtype"]),
                     tuple(-np.inf if x is None else float(x) for x in record["low"]),
                     tuple(np.inf if x is None else float(x) for x in record["high"]),
                 )
+                if any(len(bounds) not in (1, box.size) for bounds in (box.low, box.high)):
+                    raise DataError(f"{where}: found {len(box.low)} and {len(box.high)} bounds, expected {box.size}.")
+                return box
             case "discrete":
                 return Discrete(int(record["n"]), int(record.get("start", 0)))
             case "image":

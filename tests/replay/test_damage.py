@@ -58,17 +58,6 @@ def test_a_changed_byte_is_found_when_the_shard_is_first_used_or_on_request(data
         sample_all(replay.open(dataset.path))
 
 
-def test_a_verified_shard_is_stamped_and_a_changed_one_is_checked_again(dataset):
-    sample_all(dataset)
-    stamps = dataset.path / "shards" / ".verified.jsonl"
-    assert len(stamps.read_text().splitlines()) == 4
-    sample_all(replay.open(dataset.path))
-    assert len(stamps.read_text().splitlines()) == 4
-    flip(shard(dataset))
-    with pytest.raises(DataError, match="the content has changed"):
-        sample_all(replay.open(dataset.path))
-
-
 def test_a_copy_of_another_shard_is_refused(dataset):
     shutil.copy(shard(dataset, 1), shard(dataset))
     with pytest.raises(DataError, match="the content has changed"):

@@ -290,7 +290,9 @@ def relabelled(dataset, out, function):
             values[first : first + length] = function(dataset.episode(n))["reward"]
         path = out / "shards" / f"{number:05d}.{reward.group}.arrow"
         shards.append({**files, reward.group: write_shard(path, [reward], {"reward": values})})
-    write_manifest(out, replace(dataset.manifest, columns=columns), shards, dataset.episodes, home=out)
+    parents = ({"path": f"../{dataset.path.name}", "sha256": dataset.fingerprint},)
+    manifest = replace(dataset.manifest, columns=columns, parents=parents)
+    write_manifest(out, manifest, shards, dataset.episodes, home=out)
     return out
 
 

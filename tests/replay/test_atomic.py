@@ -1,0 +1,97 @@
+"""Files are written whole or not at all, and never through a link."""
+
+import stat
+from contextlib import suppress
+
+import pytest
+
+import replay
+from replay import OnlineStore, atomic
+from replay.manifest import write_json
+from replay.tables import write_table
+from tests.replay.conftest import SPACES
+
+
+def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path):
+    path = tmp_path / "summary.json"
+    atomic.write_text(path, "first")
+    atomic.write_text(path, "second é")
+    assert path.read_bytes() == "second é".encode()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_a_link_in_its_place_is_replaced_and_what_it_points_to_is_left_alone(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    path = tmp_path / "summary.json"
+    path.symlink_to(precious)
+    atomic.write_text(path, "theirs")
+    assert precious.read_text() == "mine"
+    assert not path.is_symlink()
+    assert path.read_text() == "theirs"
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "summary.json"
+    path.write_text("before")
+    with pytest.raises(ZeroDivisionError), atomic.private_file(path) as file:
+        file.write(b"half" * (1 // 0))
+    assert path.read_text() == "before"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_a_new_file_is_not_made_through_a_link_even_one_that_leads_nowhere(tmp_path):
+    (tmp_path / "new").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError):
+        atomic.create(tmp_path / "new")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_permissions_are_those_asked_for(tmp_path):
+    path = tmp_path / "token"
+    with atomic.private_file(path, 0o600) as file:
+        file.write(b"secret")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.fixture
+def precious(tmp_path):
+    """A file that the user values."""
+    path = tmp_path / "precious"
+    path.write_text("mine")
+    yield path
+    assert path.read_text() == "mine"
+
+
+def test_a_store_writes_its_segments_through_no_link(precious, tmp_path, episode):
+    with OnlineStore.create(tmp_path / "online", SPACES, provenance={}) as store:
+        for name in (".000000.core.arrow.partial", "000000.core.arrow"):
+            (store.path / "segments" / name).symlink_to(precious)
+        store.insert([("e0", episode(0, 2))])
+    assert replay.open(store.path, verify=True).num_episodes == 1
+    assert not any(path.is_symlink() for path in (store.path / "segments").iterdir())
+
+
+def test_a_staged_copy_replaces_a_link(precious, tmp_path, write, episode):
+    view = write([episode(0, 3)]).view()
+    target = tmp_path / "local" / f"{view.files[0]['core'].sha256}.arrow"
+    target.parent.mkdir()
+    target.symlink_to(precious)
+    replay.Store(view, stage=target.parent).populate()
+    assert not target.is_symlink()
+    assert target.read_bytes() == view.files[0]["core"].path.read_bytes()
+
+
+def test_reading_a_dataset_writes_through_no_link_in_it(precious, write, episode):
+    dataset = write([episode(0, 3)])
+    (dataset.path / "shards" / ".verified.jsonl").symlink_to(precious)
+    (dataset.path / ".verified.jsonl").symlink_to(precious)
+    dataset.sample(seed=0, sequence=0, count=3)
+
+
+@pytest.mark.parametrize("make", [write_json, lambda path, record: write_table(path, {}, {})], ids=["json", "table"])
+def test_a_manifest_is_written_through_no_link(precious, tmp_path, make):
+    for name in ("made", ".made.partial"):
+        (tmp_path / name).symlink_to(precious)
+    with suppress(FileExistsError):
+        make(tmp_path / "made", {})
