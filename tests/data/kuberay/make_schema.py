@@ -1,11 +1,11 @@
-"""Makes `schema.json` beside this file from KubeRay's own resource definitions: what a RayCluster and a RayJob may contain.
+"""Makes `schema.json` beside this file from KubeRay's resource definitions: what a RayCluster and a RayJob may contain.
 
     git clone --depth 1 --branch v1.7.0 <KubeRay's repository> kuberay
     python tests/data/kuberay/make_schema.py kuberay/ray-operator/config/crd/bases
 
-Facts only: names of fields, their types, which are required, and which values they take. Kubernetes drops a field that it does not
-know without a word; here such a field is refused, so that a misspelt one is found. What stands in many places stands once, under
-`$defs`.
+Facts only: names of fields, their types, which are required, and which values they take. Kubernetes drops a field that
+it does not know without a word; here such a field is refused, so that a misspelt one is found. What stands in many
+places stands once, under `$defs`.
 """
 
 from __future__ import annotations
