@@ -1,23 +1,17 @@
-"""`ray_config.yaml`: what Quiver reads in it, what it refuses, and that Ray takes the same file."""
+"""`ray_config.yaml`: what Quiver reads in it, and what it refuses. That Ray takes the same file: `test_deploy.py`."""
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from cluster.errors import RunError
 from cluster.options import Role, Topology
 from cluster.topology import parse_topology, read_topology
 
 SHIPPED = Path(__file__).parents[2] / "ray_config.yaml"
-
-
-def shipped() -> dict[str, Any]:
-    return dict(yaml.safe_load(SHIPPED.read_text()))
 
 
 def test_the_shipped_file_reads():
@@ -100,60 +94,3 @@ def test_a_file_that_says_nothing_to_us(tmp_path: Path, text: str, message: str)
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(RunError, match=message):
         read_topology(tmp_path / "c.yaml")
-
-
-# --- Ray ---
-
-
-def prepared(config: dict[str, Any]) -> dict[str, Any]:
-    from ray.autoscaler._private.util import prepare_config, validate_config
-
-    config = prepare_config(copy.deepcopy(config))
-    validate_config(config)
-    return config
-
-
-def test_ray_takes_the_shipped_file():
-    config = prepared(shipped())
-    assert config["metadata"]["quiver"] == shipped()["metadata"]["quiver"]
-    # Ray's own defaults for these would install a development build, and open the dashboard to the world.
-    everything = str({key: value for key, value in config.items() if "command" in key})
-    assert "dev0" not in everything
-    assert "0.0.0.0" not in everything
-    assert "--dashboard-host=127.0.0.1" in everything
-    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
-        assert "RAY_AUTH_MODE=token ray start" in " ".join(config[commands])
-
-
-def test_ray_takes_it_for_machines_of_ones_own():
-    config = shipped()
-    del config["available_node_types"], config["head_node_type"], config["max_workers"]
-    config["provider"] = {"type": "local", "head_ip": "192.0.2.1", "worker_ips": ["192.0.2.2"]}
-    assert prepared(config)["max_workers"] == 1
-
-
-def test_ray_would_refuse_our_keys_at_the_top():
-    """Why the topology stands under `metadata`."""
-    import jsonschema
-
-    config = shipped()
-    config["quiver"] = config.pop("metadata")["quiver"]
-    with pytest.raises(jsonschema.ValidationError, match="Additional properties"):
-        prepared(config)
-
-
-def test_the_nodes_can_hold_the_roles():
-    """Every role fits on the nodes that `ray up` may start, counting each resource it asks for."""
-    config, topology = shipped(), read_topology(SHIPPED)
-    nodes = config["available_node_types"]
-    offered: dict[str, float] = {}
-    for name, node in nodes.items():
-        machines = 1 if name == config["head_node_type"] else node["max_workers"]
-        for resource, amount in node["resources"].items():
-            offered[resource] = offered.get(resource, 0) + machines * amount
-    roles = (topology.replay_shards, topology.bellman_updaters, topology.learners, topology.evaluators)
-    wanted: dict[str, float] = {}
-    for role in roles:
-        for resource, amount in {"CPU": role.num_cpus, "GPU": role.num_gpus, **role.resources}.items():
-            wanted[resource] = wanted.get(resource, 0) + role.count * amount
-    assert {resource for resource in wanted if wanted[resource] > offered.get(resource, 0)} == set()
