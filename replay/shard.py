@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from replay.atomic import sync as sync
 from replay.errors import DataError
 from replay.schema import Column
 
@@ -139,15 +140,6 @@ def tensors(columns: Sequence[Column], files: Mapping[str, ShardFile]) -> dict[s
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _arrow_type(column: Column) -> pa.DataType:
