@@ -9,7 +9,6 @@ file while it is mapped ends the processes that read it.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
