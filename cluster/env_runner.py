@@ -73,6 +73,9 @@ class EnvRunner:
         self._rollout: Rollout | None = None
         self._first = self._handed_over = 0
 
+    def ready(self) -> None:
+        """Answers once it is made: what could not be made is known before a run begins."""
+
     def collect(self, sequence: int, version: int, weights: Weights, steps: int) -> tuple[RolloutReport, Episodes]:
         """`steps` of each environment with these weights: a report, and the episodes that ended.
 

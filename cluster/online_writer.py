@@ -15,6 +15,9 @@ class OnlineWriter:
         self._store = OnlineStore(Path(folder))
         self._eviction = eviction
 
+    def ready(self) -> None:
+        """Answers once it is made: what could not be made is known before a run begins."""
+
     def insert(self, episodes: Episodes, runner: int, version: int) -> Inserted:
         """Durable when it returns. Episodes that were inserted before are dropped, by their ids."""
         inserted = self._store.insert(episodes, {"runner": runner, "version": version})
