@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import learners
 from cluster import checkpoint, process
 from cluster.checkpoint import Checkpoint
 from cluster.claim import Claim
@@ -33,7 +35,7 @@ def check_recipe(
     if ("online" in before) != (online is not None):
         command = "finetune" if "online" in before else "train"
         raise RunError(f"{where.parent}: go on with this run by `quiver {command} --run {where.parent} --resume`.")
-    then, now = vars(recipe_from_json(before["recipe"], str(where))), vars(recipe)
+    then, now = _spelled_out(recipe_from_json(before["recipe"], str(where))), _spelled_out(recipe)
     if online is not None:
         then = {**then, **before["online"], "environment": before["environment"]}
         now = {**now, **online, "environment": plain(environment)}
@@ -46,6 +48,12 @@ def check_recipe(
                 f"{where}: the run began with {name} = {theirs!r}, now it is {ours!r}. A resumed run keeps its recipe: "
                 "use the same options, or start another run."
             )
+
+
+def _spelled_out(recipe: Recipe) -> dict[str, Any]:
+    """Its fields, with all knobs: those that were left at their defaults need not be on record."""
+    config = learners.config_class(recipe.algorithm)
+    return {**vars(recipe), "knobs": dataclasses.asdict(config(**recipe.knobs))}
 
 
 def resume_point(claim: Claim, which: str | None, algorithm: Algorithm) -> Checkpoint | None:

@@ -177,8 +177,8 @@ def run(options: Finetune) -> None:
             console=console,
         )
     except KeyboardInterrupt as interruption:
-        told = interruption.args or (f"Go on with: quiver finetune --run {options.run} --resume",)
-        raise KeyboardInterrupt(*told) from None
+        how = interruption.args or (f"Go on with: quiver finetune --run {options.run} --resume",)
+        raise KeyboardInterrupt(*how) from None
     told = result.summary
     console.print(
         f"{options.run}: {told['env_steps']:,} environment steps in {told['fresh_episodes']:,} episodes, "

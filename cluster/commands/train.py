@@ -111,8 +111,8 @@ def run(options: Train) -> None:
             console=console,
         )
     except KeyboardInterrupt as interruption:
-        told = interruption.args or (f"Go on with: quiver train --run {options.run} --resume",)
-        raise KeyboardInterrupt(*told) from None
+        how = interruption.args or (f"Go on with: quiver train --run {options.run} --resume",)
+        raise KeyboardInterrupt(*how) from None
     console.print(f"{where}: {result.steps:,} steps; `quiver report {options.run}` draws its curves", highlight=False)
 
 
@@ -166,7 +166,7 @@ def _look_ahead(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("--algo", "--config", "--run"):
         parser.add_argument(name, nargs="?")
-    parser.add_argument("--dataset", action="append")
+    parser.add_argument("--dataset", action="append", nargs="?")
     parser.add_argument("--resume", action="store_true")
     return parser.parse_known_args(list(arguments))[0]
 
