@@ -77,14 +77,14 @@ def describe_dataset(dataset: replay.Dataset) -> dict[str, Any]:
 
 
 def _at_its_place(entry: _Recorded, recorded: Sequence[_Recorded], command: str) -> replay.Dataset:
-    if not Path(entry.path).exists():
+    if not is_store(Path(entry.path)) and not (Path(entry.path) / "dataset.json").exists():
         others = [other for other in recorded if other is not entry]
         options = ["--dataset", _word("NEW", entry.weight)]
         for other in others:
             options += ["--dataset", _word(other.path, other.weight)]
         raise DataError(
-            f"{entry.path}: not found, and the run learns from it. Where it was renamed or moved to NEW, go on with "
-            f"`{command} {shlex.join(options)}`: it is known by its hash."
+            f"{entry.path}: is no dataset any more, and the run learns from it. Where it was renamed or moved to NEW, "
+            f"go on with `{command} {shlex.join(options)}`: it is known by its hash."
         )
     dataset = _opened(entry.path, entry.snapshot)
     if dataset.fingerprint != entry.digest:

@@ -27,7 +27,7 @@ from cluster.online_source import OnlineSource
 from cluster.options import Cadence, OnlineRecipe, Recipe, Topology, as_json
 from cluster.placement import settle_devices
 from cluster.recording import spaces_of
-from cluster.resume import check_recipe, resume_point
+from cluster.resume import check_kind, check_recipe, resume_point
 from cluster.run_folder import plain, spaces_to_json
 from cluster.snapshots import Snapshots
 from cluster.supervise import RunResult
@@ -78,6 +78,7 @@ def finetune(
     """
     console = console or Console(stderr=True)
     with Claim(run, resume=resume) as claim:
+        check_kind(claim, online=True)
         recipe, topology = settle_devices(recipe, topology)
         limiter = online.limiter(recipe.chunk_steps, topology.env_runners.count)
         process.prepare(recipe.threads, recipe.device)
@@ -97,6 +98,7 @@ def finetune(
         exploration = Exploration(online.noise, online.random_probability)
         check_interaction(environment, online.vectorization, exploration)
         mixing = Mixing(online.share, online.final_share, recipe.steps if online.final_share is not None else 0)
+        eviction = _eviction(online)
         scores = _reference_scores(datasets, beginning)
         evaluation = None
         if cadence.eval_episodes:
@@ -135,7 +137,7 @@ def finetune(
             recipe.seed,
             recipe.threads,
         )
-        interaction = OnlineSpec(str(store), _eviction(online), runner)
+        interaction = OnlineSpec(str(store), eviction, runner)
 
         @contextmanager
         def source(crew: Crew) -> Iterator[OnlineSource]:

@@ -21,8 +21,18 @@ from learners.algorithm import Algorithm
 logger = logging.getLogger(__name__)
 
 
+def check_kind(claim: Claim, *, online: bool) -> None:
+    """Raises `RunError` for a run of fine-tuning that would go on as another one, or the reverse."""
+    if claim.before is not None and ("online" in claim.before) != online:
+        run, command = claim.folder.path, "train" if online else "finetune"
+        raise RunError(f"{run}: go on with this run by `quiver {command} --run {run} --resume`.")
+
+
 def check_recipe(
-    claim: Claim, recipe: Recipe, online: Mapping[str, Any] | None, environment: Mapping[str, Any] | None = None
+    claim: Claim,
+    recipe: Recipe,
+    online: Mapping[str, Any] | None = None,
+    environment: Mapping[str, Any] | None = None,
 ) -> None:
     """A run goes on as it began: only its length may grow, and its topology and cadence change. Of its datasets,
     `datasets.open_datasets` says whether they are the same.
@@ -32,9 +42,6 @@ def check_recipe(
     before, where = claim.before, claim.folder.config
     if before is None:
         return
-    if ("online" in before) != (online is not None):
-        command = "finetune" if "online" in before else "train"
-        raise RunError(f"{where.parent}: go on with this run by `quiver {command} --run {where.parent} --resume`.")
     then, now = _spelled_out(recipe_from_json(before["recipe"], str(where))), _spelled_out(recipe)
     if online is not None:
         then = {**then, **before["online"], "environment": before["environment"]}

@@ -21,7 +21,7 @@ from cluster.evaluator import EvaluationSpec
 from cluster.execute import Plan, execute
 from cluster.options import Cadence, Recipe, Topology, as_json
 from cluster.placement import settle_devices
-from cluster.resume import check_recipe, resume_point
+from cluster.resume import check_kind, check_recipe, resume_point
 from cluster.run_folder import plain, spaces_to_json
 from cluster.source import LogSource
 from cluster.supervise import RunResult
@@ -55,6 +55,7 @@ def train(
     """
     console = console or Console(stderr=True)
     with Claim(run, resume=resume) as claim:
+        check_kind(claim, online=False)
         recipe, topology = settle_devices(recipe, topology)
         process.prepare(recipe.threads, recipe.device)
         datasets = open_datasets(recipe, claim.before, f"quiver train --run {run} --resume")
@@ -72,7 +73,7 @@ def train(
             evaluation = EvaluationSpec(
                 environment, cadence.eval_episodes, recipe.seed, reference_scores, cadence.eval_stochastic
             )
-        check_recipe(claim, recipe, None)
+        check_recipe(claim, recipe)
         start = resume_point(claim, resume_from, algorithm)
         _check_end_of_chunk(0 if start is None else start.step, recipe)
         config = {

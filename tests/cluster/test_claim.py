@@ -277,3 +277,24 @@ def test_a_learner_that_comes_back_on_another_machine_is_refused(
     monkeypatch.setattr(Learner, "train_fused", dying)
     with pytest.raises(RunError, match=r"the learner was started again on another kind of machine.*NEON"):
         run_once(tmp_path / "run", recipe(dataset, fused=True))
+
+
+def test_the_writer_of_a_driver_that_was_killed_is_given_time_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cluster import online_writer
+
+    tried: list[Path] = []
+
+    def opening(folder: Path) -> str:
+        tried.append(folder)
+        if len(tried) < 3:
+            raise LockedError(f"{folder}: process 1 is writing to it already")
+        return "the store"
+
+    monkeypatch.setattr(online_writer, "OnlineStore", opening)
+    assert online_writer._opened(tmp_path) == "the store"
+    monkeypatch.setattr(online_writer, "ENDING", 0.0)
+    tried.clear()
+    with pytest.raises(LockedError, match="process 1 is writing"):
+        online_writer._opened(tmp_path)

@@ -119,7 +119,8 @@ def test_a_dataset_that_was_renamed_is_found_by_its_hash(tmp_path: Path) -> None
     run_once(tmp_path / "whole", recipe(old, steps=48))
     old.rename(new)
     with pytest.raises(
-        DataError, match=r"old: not found.*`quiver train --run .*run --resume --dataset NEW`: it is known by its hash"
+        DataError,
+        match=r"old: is no dataset.*`quiver train --run .*run --resume --dataset NEW`: it is known by its hash",
     ):
         train(recipe(old, steps=48), SERIAL, QUIET, run=tmp_path / "run", resume=True)
     train(recipe(new, steps=48), SERIAL, QUIET, run=tmp_path / "run", resume=True)
@@ -142,7 +143,7 @@ def test_several_datasets_are_told_apart_by_hash_and_weight(tmp_path: Path) -> N
         found = tuple((str(tmp_path / name), weight) for name, weight in datasets)
         train(replace(begun, steps=48, datasets=found), SERIAL, QUIET, run=run, resume=True)
 
-    with pytest.raises(DataError, match=rf"one: not found.*--dataset NEW=0\.5 --dataset {two}=1\.5`"):
+    with pytest.raises(DataError, match=rf"one: is no dataset.*--dataset NEW=0\.5 --dataset {two}=1\.5`"):
         resumed(("one", 0.5), ("two", 1.5))
     with pytest.raises(RunError, match=r"uno has that hash, and the weight 1\.5 where the run has 0\.5"):
         resumed(("uno", 1.5), ("dos", 0.5))
