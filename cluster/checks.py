@@ -1,21 +1,16 @@
-"""What must fit before work starts, or goes on: environments, resumed runs, processors."""
+"""What must fit before work starts, or goes on: algorithms, environments, actors and their processors."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from typing import Any
 
 import numpy as np
 
 import envs
-import replay
 from cluster import process
-from cluster.backend import Backend
 from cluster.crew import Crew
 from cluster.errors import RunError
-from cluster.options import Recipe, Topology, recipe_from_json
-from cluster.run_folder import RunFolder
+from cluster.options import Recipe, Topology
 from envs import EnvSpec, Exploration
 from learners.algorithm import Algorithm
 from replay.spaces import Spaces, observation_columns
@@ -71,48 +66,22 @@ def check_environment(spec: EnvSpec, spaces: Spaces) -> None:
         environment.close()
 
 
-def check_resume(folder: RunFolder, recipe: Recipe, config: dict[str, Any]) -> None:
-    """A run goes on as it began: only its length may grow, and its topology and cadence change."""
-    before = folder.read_config()
-    if ("online" in before) != ("online" in config):
-        command = "finetune" if "online" in before else "train"
-        raise RunError(f"{folder.path}: go on with this run by `quiver {command} --run {folder.path} --resume`.")
-    old = recipe_from_json(before["recipe"], str(folder.path / "config.json"))
-    for entry in dataclasses.fields(Recipe):
-        ours, theirs = getattr(recipe, entry.name), getattr(old, entry.name)
-        if entry.name == "steps" and ours >= theirs:
-            continue
-        if ours != theirs:
-            raise RunError(
-                f"{folder.path / 'config.json'}: the run began with {entry.name} = {theirs!r}, now it is {ours!r}. "
-                "A resumed run keeps its recipe: use the same options, or start another run."
-            )
-    for then, now in zip(before["datasets"], config["datasets"], strict=True):
-        if then["digest"] != now["digest"]:
-            raise RunError(f"{now['path']}: the dataset changed since the run began; restore it, or start another run.")
+def check_actors(crew: Crew, *, allow_mixed: bool) -> dict[str, str]:
+    """The learner's fingerprint, once every actor has answered: what one of them lacks (a GPU, an environment, room to
+    stage its shards) is known then.
 
-
-def check_online_resume(folder: RunFolder, recipe: Recipe, config: dict[str, Any]) -> None:
-    """Likewise for fine-tuning: only its environment steps may grow."""
-    check_resume(folder, recipe, config)
-    where = folder.path / "config.json"
-    before = folder.read_config()
-    for name, theirs in before["online"].items():
-        ours = config["online"].get(name)
-        if name == "env_steps" and ours >= theirs and before["online"]["final_share"] is None:
-            continue  # a share that moves would have moved more slowly
-        if ours != theirs:
-            raise RunError(
-                f"{where}: the run began with {name} = {theirs!r}, now it is {ours!r}. A resumed run keeps its recipe: "
-                "use the same options, or start another run."
-            )
-
-
-def check_fingerprints(backend: Backend, crew: Crew, *, allow_mixed: bool) -> None:
-    """Refuse updaters whose labels would differ from the learner's in the last bits."""
-    ours = backend.get(crew.learners.ask("fingerprint"))
-    for number, updater in enumerate(crew.updaters):
-        theirs = backend.get(backend.call(updater, "fingerprint"))
+    Raises what an actor could not be made for, and `RunError` for updaters whose labels would differ from the learner's
+    in the last bits, unless `allow_mixed`.
+    """
+    backend = crew.backend
+    others = [crew.evaluator, crew.writer, *crew.runners]
+    waiting = [backend.call(shard, "rows_served") for shard in crew.shards]
+    waiting += [backend.call(actor, "ready") for actor in others if actor is not None]
+    fingerprints = [backend.call(updater, "fingerprint") for updater in crew.updaters]
+    ours: dict[str, str] = backend.get(crew.learners.ask("fingerprint"))
+    for reference in waiting:
+        backend.get(reference)
+    for number, theirs in enumerate(map(backend.get, fingerprints)):
         if difference := process.describe_difference(ours, theirs):
             message = (
                 f"bellman_updater-{number} runs on another kind of processor than the learner ({'; '.join(difference)})"
@@ -123,13 +92,16 @@ def check_fingerprints(backend: Backend, crew: Crew, *, allow_mixed: bool) -> No
                     "ray_config.yaml, or accept that with --allow-mixed."
                 )
             logger.warning("%s: results are not bit-identical to a serial run's.", message)
+    return ours
 
 
-def describe_dataset(dataset: replay.Dataset) -> dict[str, Any]:
-    return {
-        "path": str(dataset.path),
-        "digest": dataset.fingerprint,
-        "transitions": int(dataset.num_transitions),
-        "episodes": int(dataset.num_episodes),
-        "provenance": dataset.provenance,
-    }
+def check_same_machine(crew: Crew, ours: dict[str, str], *, allow_mixed: bool) -> None:
+    """Raises `RunError` where a learner that was started again computes on another kind of machine than the first."""
+    if difference := process.describe_difference(ours, crew.backend.get(crew.learners.ask("fingerprint"))):
+        message = f"the learner was started again on another kind of machine ({'; '.join(difference)})"
+        if not allow_mixed:
+            raise RunError(
+                f"{message}: the run would not end as on either of them. Go on with --resume on the kind that it began "
+                "on, or accept that with --resume --allow-mixed."
+            )
+        logger.warning("%s: the run's results are those of neither.", message)

@@ -81,6 +81,9 @@ class EnvRunner:
         self._damaged: Counter[int] = Counter()
         """By environment: episodes left out since its last whole one."""
 
+    def ready(self) -> None:
+        """Answers once it is made: what could not be made is known before a run begins."""
+
     def collect(self, sequence: int, version: int, weights: Weights, steps: int) -> tuple[RolloutReport, Episodes]:
         """`steps` of each environment with these weights: a report, and the episodes that ended.
 

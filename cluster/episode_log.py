@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cluster import durable
+
 RECENT = 20
 """Episodes that the curves of fresh returns are means of."""
 
@@ -22,7 +24,8 @@ class EpisodeLog:
         self.count = 0
         """Of those that stand there."""
         self._steps = 0
-        self._file = path.open("w", encoding="utf-8")
+        self._file = durable.open_to_append(path)
+        self._file.truncate(0)
         self.add(stored)
 
     def add(self, episodes: Iterable[Mapping[str, Any]]) -> None:
@@ -30,7 +33,7 @@ class EpisodeLog:
         for episode in episodes:
             self.count += 1
             self._steps += int(episode["length"])
-            self._file.write(json.dumps({**episode, "env_steps": self._steps}) + "\n")
+            self._file.write(json.dumps({**episode, "env_steps": self._steps}).encode() + b"\n")
             self._recent.append(episode)
         self._file.flush()
 

@@ -6,3 +6,7 @@ class RunError(RuntimeError):
 
     The message names the file or option, what was found, what was expected and the remedy.
     """
+
+
+class DivergedError(RunError):
+    """Numbers of the training became infinite, or none."""

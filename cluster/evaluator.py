@@ -35,6 +35,9 @@ class Evaluator:
         self._evaluation = evaluation
         self._environments = envs.Evaluator(evaluation.environment)
 
+    def ready(self) -> None:
+        """Answers once it is made: what could not be made is known before a run begins."""
+
     def evaluate(self, weights: Weights) -> dict[str, Any]:
         """What `headline` says of the policy with these weights: the same weights, the same figures."""
         evaluation = self._evaluation

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,32 +11,29 @@ from typing import Any
 from rich.console import Console
 
 import envs
-import replay
 from cluster import checkpoint, process
 from cluster.build import AlgorithmSpec
 from cluster.checkpoint import Arrays, Checkpoint
-from cluster.checks import (
-    check_algorithm,
-    check_environment,
-    check_fingerprints,
-    check_interaction,
-    check_online_resume,
-    describe_dataset,
-)
+from cluster.checks import check_algorithm, check_environment, check_interaction
+from cluster.claim import Claim
 from cluster.crew import Crew, OnlineSpec
+from cluster.datasets import Weighted, describe_dataset, open_datasets, places
 from cluster.env_runner import RunnerSpec
 from cluster.episode_log import EpisodeLog
 from cluster.errors import RunError
 from cluster.evaluator import EvaluationSpec
+from cluster.execute import Plan, execute
 from cluster.online_source import OnlineSource
 from cluster.options import Cadence, OnlineRecipe, Recipe, Topology, as_json
-from cluster.placement import make_backend, settle_devices
+from cluster.placement import settle_devices
 from cluster.recording import spaces_of
-from cluster.run_folder import RunFolder, plain, spaces_to_json
+from cluster.resume import check_kind, check_recipe, resume_point
+from cluster.run_folder import plain, spaces_to_json
 from cluster.snapshots import Snapshots
-from cluster.supervise import RunResult, supervise
+from cluster.supervise import RunResult
 from cluster.train import hold_diagnostics, validation_view
 from envs import EnvSpec, Exploration
+from learners.algorithm import Algorithm
 from replay.mixing import Mixing
 from replay.online import Eviction, OnlineReader, OnlineStore
 from replay.spaces import Spaces
@@ -67,116 +65,119 @@ def finetune(
     environment: EnvSpec,
     beginning: Beginning | None = None,
     resume: bool = False,
+    resume_from: str | None = None,
     stalled_seconds: float = 60.0,
     console: Console | None = None,
 ) -> RunResult:
-    """Learn from the recipe's logs, if it has any, and from what the runners gather; or go on with such a run.
+    """Learn from the recipe's logs, if it has any, and from what the runners gather; or go on with such a run: with
+    `resume_from`, from that checkpoint (`step-N`) instead of the newest.
 
     `recipe.steps` is not asked for: the environment steps and their worth give it.
-    Raises `DataError`, `LearnerError`, `EnvError` or `RunError` before any work starts where something does not fit.
+    Raises `DataError`, `LearnerError`, `EnvError` or `RunError` before any work starts where something does not fit;
+    the folder `run` is then as it was.
     """
     console = console or Console(stderr=True)
-    folder = RunFolder(run)
-    recipe, topology = settle_devices(recipe, topology)
-    limiter = online.limiter(recipe.chunk_steps, topology.env_runners.count)
-    recipe = replace(recipe, steps=limiter.updates(online.env_steps))
-    process.prepare(recipe.threads, recipe.device)
-    datasets = [(replay.open(path), weight) for path, weight in recipe.datasets]
-    logged = View.of(datasets, split=recipe.split, where=recipe.where) if datasets else None
-    spaces = _spaces(environment) if logged is None else logged.spaces
-    statistics = None if logged is None else plain(logged.statistics)
-    if beginning is not None:
-        statistics = beginning.statistics
-    spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, spaces, statistics, recipe.seed, recipe.compile)
-    algorithm = spec.create("cpu")
-    check_algorithm(algorithm, recipe, topology)
-    if recipe.shards_per_draw is not None:
-        raise RunError("--shards-per-draw: draws of fine-tuning are from all shards; leave the option out.")
-    check_environment(environment, spaces)
-    exploration = Exploration(online.noise, online.random_probability)
-    check_interaction(environment, online.vectorization, exploration)
-    mixing = Mixing(online.share, online.final_share, recipe.steps if online.final_share is not None else 0)
-    eviction = None
-    if online.capacity is not None or online.max_age is not None or online.min_return is not None:
-        eviction = Eviction(online.capacity, online.max_age, online.min_return)
+    with Claim(run, resume=resume) as claim:
+        check_kind(claim, online=True)
+        recipe, topology = settle_devices(recipe, topology)
+        limiter = online.limiter(recipe.chunk_steps, topology.env_runners.count)
+        process.prepare(recipe.threads, recipe.device)
+        datasets = open_datasets(recipe, claim.before, f"quiver finetune --run {run} --resume")
+        recipe = replace(recipe, datasets=places(datasets), steps=limiter.updates(online.env_steps))
+        logged = View.of(datasets, split=recipe.split, where=recipe.where) if datasets else None
+        spaces = _spaces(environment) if logged is None else logged.spaces
+        statistics = None if logged is None else plain(logged.statistics)
+        if beginning is not None:
+            statistics = beginning.statistics
+        spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, spaces, statistics, recipe.seed, recipe.compile)
+        algorithm = spec.create("cpu")
+        check_algorithm(algorithm, recipe, topology)
+        if recipe.shards_per_draw is not None:
+            raise RunError("--shards-per-draw: draws of fine-tuning are from all shards; leave the option out.")
+        check_environment(environment, spaces)
+        exploration = Exploration(online.noise, online.random_probability)
+        check_interaction(environment, online.vectorization, exploration)
+        mixing = Mixing(online.share, online.final_share, recipe.steps if online.final_share is not None else 0)
+        eviction = _eviction(online)
+        scores = _reference_scores(datasets, beginning)
+        evaluation = None
+        if cadence.eval_episodes:
+            evaluation = EvaluationSpec(
+                environment, cadence.eval_episodes, recipe.seed, scores, cadence.eval_stochastic
+            )
+        check_recipe(claim, recipe, as_json(online), environment.to_json())
+        start = resume_point(claim, resume_from, algorithm) or _first(beginning, algorithm)
+        config = {
+            "format": 1,
+            "recipe": as_json(recipe),
+            "online": as_json(online),
+            "from": None if beginning is None else {"run": beginning.run, "checkpoint": beginning.checkpoint},
+            "topology": as_json(topology),
+            "cadence": as_json(cadence),
+            "spaces": spaces_to_json(spaces),
+            "statistics": statistics,
+            "environment": environment.to_json(),
+            "reference_scores": scores,
+            "datasets": [describe_dataset(dataset) for dataset, _ in datasets],
+        }
+        validation = validation_view(datasets, recipe) if datasets else None
+        # Shard actors and the writer open the store: it is there before them, empty, and goes if they are refused.
+        store = claim.folder.online
+        if not store.exists():
+            OnlineStore.create(store, spaces, provenance=_provenance(config, run), reference_scores=scores).close()
+        reader = OnlineReader(store)
+        view = logged if logged is not None else extended(None, reader.dataset(0))
+        runner = RunnerSpec(
+            spec,
+            environment,
+            online.envs_per_runner,
+            online.vectorization,
+            online.stochastic,
+            exploration,
+            recipe.seed,
+            recipe.threads,
+        )
+        interaction = OnlineSpec(str(store), eviction, runner)
+
+        @contextmanager
+        def source(crew: Crew) -> Iterator[OnlineSource]:
+            with (
+                closing(Snapshots(claim.folder.snapshots)) as snapshots,
+                closing(EpisodeLog(claim.folder.episodes, reader.rows_since(0))) as episodes,
+            ):
+                yield OnlineSource(
+                    crew, logged, recipe, online, mixing, reader, snapshots, episodes, stalled_seconds=stalled_seconds
+                )
+
+        return execute(
+            Plan(recipe, topology, cadence, spec, algorithm.requires, view, evaluation, config, start, interaction),
+            claim,
+            console,
+            source=source,
+            prepare=lambda crew: None if logged is None else hold_diagnostics(crew, logged, validation, recipe),
+        )
+
+
+def _first(beginning: Beginning | None, algorithm: Algorithm) -> Checkpoint | None:
+    """The state of the offline run as this one's beginning. Raises `RunError` where the algorithm cannot take it."""
+    if beginning is None or beginning.state is None:
+        return None
+    where = Path(beginning.run) / "checkpoints" / beginning.checkpoint
+    checkpoint.check_layout(where, beginning.state, algorithm)
+    return Checkpoint(0, beginning.state, {}, 0, {})
+
+
+def _eviction(online: OnlineRecipe) -> Eviction | None:
+    if online.capacity is None and online.max_age is None and online.min_return is None:
+        return None
+    return Eviction(online.capacity, online.max_age, online.min_return)
+
+
+def _reference_scores(datasets: Sequence[Weighted], beginning: Beginning | None) -> tuple[float, float] | None:
     scores = datasets[0][0].reference_scores if len(datasets) == 1 else None
     if scores is None and beginning is not None and beginning.reference_scores is not None:
         scores = (beginning.reference_scores[0], beginning.reference_scores[1])
-    evaluation = None
-    if cadence.eval_episodes:
-        evaluation = EvaluationSpec(environment, cadence.eval_episodes, recipe.seed, scores, cadence.eval_stochastic)
-    config = {
-        "format": 1,
-        "recipe": as_json(recipe),
-        "online": as_json(online),
-        "from": None if beginning is None else {"run": beginning.run, "checkpoint": beginning.checkpoint},
-        "topology": as_json(topology),
-        "cadence": as_json(cadence),
-        "machine": process.fingerprint(recipe.device),
-        "spaces": spaces_to_json(spaces),
-        "statistics": statistics,
-        "environment": environment.to_json(),
-        "reference_scores": scores,
-        "datasets": [describe_dataset(dataset) for dataset, _ in datasets],
-    }
-    start = None
-    if beginning is not None and beginning.state is not None:
-        start = Checkpoint(0, beginning.state, {}, 0, {})
-    if resume:
-        check_online_resume(folder, recipe, config)
-        start = checkpoint.latest(folder.checkpoints) or start
-    store = run / "online"
-    folder.begin(config, again=resume)
-    if not store.exists():
-        OnlineStore.create(store, spaces, provenance=_provenance(config, run), reference_scores=scores).close()
-    reader = OnlineReader(store)
-    runner = RunnerSpec(
-        spec,
-        environment,
-        online.envs_per_runner,
-        online.vectorization,
-        online.stochastic,
-        exploration,
-        recipe.seed,
-        recipe.threads,
-    )
-    view = logged if logged is not None else extended(None, reader.dataset(0))
-    backend = make_backend(recipe, topology, view, evaluation is not None, online=True)
-    try:
-        crew = Crew(
-            backend,
-            spec,
-            recipe,
-            topology,
-            view,
-            algorithm.requires,
-            evaluation,
-            OnlineSpec(str(store), eviction, runner),
-        )
-        check_fingerprints(backend, crew, allow_mixed=topology.allow_mixed)
-        validation = validation_view(datasets, recipe) if datasets else None
-        snapshots = Snapshots(run / "snapshots.jsonl")
-        episodes = EpisodeLog(run / "episodes.jsonl", reader.rows_since(0))
-        source = OnlineSource(
-            crew, logged, recipe, online, mixing, reader, snapshots, episodes, stalled_seconds=stalled_seconds
-        )
-        try:
-            return supervise(
-                crew,
-                source,
-                recipe,
-                topology,
-                cadence,
-                folder,
-                start,
-                console,
-                prepare=lambda: None if logged is None else hold_diagnostics(crew, logged, validation, recipe),
-            )
-        finally:
-            snapshots.close()
-            episodes.close()
-    finally:
-        backend.stop()
+    return scores
 
 
 def _spaces(environment: EnvSpec) -> Spaces:

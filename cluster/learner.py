@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cluster import process
 from cluster.bellman_updater import LabelledChunk
 from cluster.build import AlgorithmSpec
-from cluster.errors import RunError
+from cluster.errors import DivergedError
 from cluster.options import Recipe
 from cluster.routing import assemble
 from cluster.schedule import Schedule
@@ -96,7 +96,7 @@ class Learner:
         for name, value in metrics.items():
             if not math.isfinite(value):
                 steps = self._schedule.steps_of(chunk)
-                raise RunError(
+                raise DivergedError(
                     f"{name} became {value} in steps {steps.start} to {steps.stop - 1}: the run diverged. "
                     "Lower --learning-rate, scale rewards with --reward-scale, or resume an earlier checkpoint."
                 )

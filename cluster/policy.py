@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -27,8 +28,9 @@ def load_policy(run: Path, which: str = "latest", *, device: str = "cpu") -> tup
     config = folder.read_config()
     spec = algorithm_spec(config)
     algorithm = spec.create(device)
-    saved = checkpoint.load(checkpoint.find(folder.checkpoints, which))
-    algorithm.load_state_dict({name: torch.from_numpy(array) for name, array in saved.learner.items()})
+    path, saved = checkpoint.read(folder.checkpoints, which)
+    checkpoint.check_layout(path, saved.learner, algorithm)
+    algorithm.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in saved.learner.items()})
     return algorithm, config
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -15,42 +16,60 @@ from cluster import durable
 from cluster.errors import RunError
 from replay.spaces import Box, Discrete, Spaces, from_json, to_json
 
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Of `config.json`."""
+
 
 class RunFolder:
-    """Paths, and the one writer of each file."""
+    """Paths, and the one writer of each file. Whoever writes holds the folder: see `claim.Claim`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.config = path / "config.json"
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
+        self.online = path / "online"
+        self.snapshots = path / "snapshots.jsonl"
+        self.episodes = path / "episodes.jsonl"
+        self.tensorboard = path / "tensorboard"
+        self.written = (
+            self.config,
+            self.checkpoints,
+            self.metrics,
+            self.online,
+            self.snapshots,
+            self.episodes,
+            self.tensorboard,
+        )
+        """What belongs to a run alone, and is in its folder from the first to the last."""
 
-    def begin(self, config: dict[str, Any], *, again: bool) -> None:
-        """Start a run here, or go on with it `again`. Raises `RunError` where one has begun already."""
-        if not again and (self.path / "config.json").exists():
-            raise RunError(
-                f"{self.path}: holds a run already. Continue it with --resume, or give --run another folder."
-            )
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.metrics.touch()
-        durable.write_json(self.path / "config.json", config)
+    def write_config(self, config: dict[str, Any]) -> None:
+        durable.write_json(self.config, config)
 
     def read_config(self) -> dict[str, Any]:
-        path = self.path / "config.json"
+        """Raises `RunError` where there is none, and for one that is no object or of another version."""
         try:
-            return json.loads(path.read_text())
+            config = durable.read_json(self.config)
         except FileNotFoundError:
-            raise RunError(f"{path}: not found; {self.path} is not a run folder.") from None
-        except json.JSONDecodeError as error:
-            raise RunError(f"{path}: not valid JSON ({error}).") from error
+            raise RunError(f"{self.config}: not found; {self.path} is not a run folder.") from None
+        if config.get("format") != FORMAT:
+            raise RunError(
+                f"{self.config}: format is {config.get('format')!r}, and this version of Quiver reads {FORMAT}; use "
+                "the version that wrote it."
+            )
+        return config
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         durable.write_json(self.path / "summary.json", summary)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All records so far, in the order they were written."""
-        if not self.metrics.exists():
+        try:
+            return [json.loads(line) for line in durable.read_bytes(self.metrics).decode().splitlines()]
+        except FileNotFoundError:
             return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
 
 
 class MetricsWriter:
@@ -59,10 +78,9 @@ class MetricsWriter:
     def __init__(self, folder: RunFolder, *, offset: int, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and only a run needs it
 
-        with folder.metrics.open("ab") as file:
-            file.truncate(offset)
-        self._file = folder.metrics.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(folder.path / "tensorboard"), purge_step=step + 1 if step else None)
+        self._file = durable.open_to_append(folder.metrics)
+        self._file.truncate(_end_of_records(folder.metrics, offset))
+        self._events = SummaryWriter(str(folder.tensorboard), purge_step=step + 1 if step else None)
 
     def write(self, step: int, kind: str, record: dict[str, Any]) -> None:
         """One record: `kind` is train, validation, probe or evaluation."""
@@ -70,7 +88,7 @@ class MetricsWriter:
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in record.items()
         }
-        self._file.write(json.dumps({"step": step, "kind": kind, **clean}) + "\n")
+        self._file.write(json.dumps({"step": step, "kind": kind, **clean}).encode() + b"\n")
         self._file.flush()
         for name, value in clean.items():
             if isinstance(value, int | float):
@@ -80,11 +98,26 @@ class MetricsWriter:
         """Bytes written so far, made durable."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        return self._file.tell()
+        return os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:
         self._file.close()
         self._events.close()
+
+
+def _end_of_records(metrics: Path, offset: int) -> int:
+    """Where to go on writing: at `offset`, or behind the last whole record where the file has become shorter."""
+    size = metrics.stat().st_size
+    if size >= offset:
+        return offset
+    logger.warning(
+        "%s: has %d bytes, and the checkpoint that the run goes on from was written after %d: records are missing, "
+        "and the curves have a gap.",
+        metrics,
+        size,
+        offset,
+    )
+    return durable.read_bytes(metrics).rfind(b"\n") + 1
 
 
 def spaces_to_json(spaces: Spaces) -> dict[str, Any]:

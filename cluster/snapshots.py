@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from cluster import durable
 from cluster.errors import RunError
-from replay.shard import sync
+from replay.atomic import sync
 
 
 class Snapshots:
@@ -22,7 +23,8 @@ class Snapshots:
         """Opens the record, or begins it. Raises `RunError` for lines that are none; a torn last one is cut off."""
         self._path = path
         self._of: dict[int, int] = {}
-        text = path.read_bytes() if path.exists() else b""
+        self._file = durable.open_to_append(path)
+        text = durable.read_bytes(path)
         whole = text[: text.rfind(b"\n") + 1]
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
@@ -30,7 +32,6 @@ class Snapshots:
                 self._of[int(record["chunk"])] = int(record["snapshot"])
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(f"{path}, line {number}: {line!r} is no snapshot ({error}); restore the file.") from None
-        self._file = path.open("ab")
         self._file.truncate(len(whole))
         sync(path.parent)
 

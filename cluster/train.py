@@ -1,25 +1,30 @@
-"""A training run from its options to its summary: checks first, then the loop, restarted where a learner dies."""
+"""A training run from its options to its result: every check first, then the loop, restarted where a learner dies."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-import replay
-from cluster import checkpoint, process
+from cluster import process
 from cluster.build import AlgorithmSpec
-from cluster.checks import check_algorithm, check_environment, check_fingerprints, check_resume, describe_dataset
+from cluster.checks import check_algorithm, check_environment
+from cluster.claim import Claim
 from cluster.crew import Crew
+from cluster.datasets import Weighted, describe_dataset, open_datasets, places
 from cluster.errors import RunError
 from cluster.evaluator import EvaluationSpec
+from cluster.execute import Plan, execute
 from cluster.options import Cadence, Recipe, Topology, as_json
-from cluster.placement import make_backend, settle_devices
-from cluster.run_folder import RunFolder, plain, spaces_to_json
+from cluster.placement import settle_devices
+from cluster.resume import check_kind, check_recipe, resume_point
+from cluster.run_folder import plain, spaces_to_json
 from cluster.source import LogSource
-from cluster.supervise import RunResult, supervise
+from cluster.supervise import RunResult
 from envs import EnvSpec
 from replay.draw import PROBE, VALIDATION, draw
 from replay.errors import DataError
@@ -39,77 +44,77 @@ def train(
     run: Path,
     environment: EnvSpec | None = None,
     resume: bool = False,
+    resume_from: str | None = None,
     console: Console | None = None,
 ) -> RunResult:
-    """Train, evaluate and save, or go on with a run that was interrupted.
+    """Train, evaluate and save, or go on with a run that was interrupted: with `resume_from`, from that checkpoint
+    (`step-N`) instead of the newest.
 
-    Raises `DataError`, `LearnerError`, `EnvError` or `RunError` before any work starts where something does not fit.
+    Raises `DataError`, `LearnerError`, `EnvError` or `RunError` before any work starts where something does not fit;
+    the folder `run` is then as it was.
     """
     console = console or Console(stderr=True)
-    folder = RunFolder(run)
-    recipe, topology = settle_devices(recipe, topology)
-    process.prepare(recipe.threads, recipe.device)
-    datasets = [(replay.open(path), weight) for path, weight in recipe.datasets]
-    view = View.of(datasets, split=recipe.split, where=recipe.where)
-    statistics = plain(view.statistics)
-    spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, view.spaces, statistics, recipe.seed, recipe.compile)
-    algorithm = spec.create("cpu")
-    check_algorithm(algorithm, recipe, topology)
-    if algorithm.requires.kind == "episodes" and (recipe.priority_exponent > 0 or recipe.shards_per_draw is not None):
+    with Claim(run, resume=resume) as claim:
+        check_kind(claim, online=False)
+        recipe, topology = settle_devices(recipe, topology)
+        process.prepare(recipe.threads, recipe.device)
+        datasets = open_datasets(recipe, claim.before, f"quiver train --run {run} --resume")
+        recipe = replace(recipe, datasets=places(datasets))
+        view = View.of(datasets, split=recipe.split, where=recipe.where)
+        statistics = plain(view.statistics)
+        spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, view.spaces, statistics, recipe.seed, recipe.compile)
+        algorithm = spec.create("cpu")
+        check_algorithm(algorithm, recipe, topology)
+        _check_sampling(recipe, topology, view, algorithm.requires.kind)
+        reference_scores = datasets[0][0].reference_scores if len(datasets) == 1 else None
+        evaluation = None
+        if environment is not None:
+            check_environment(environment, view.spaces)
+            evaluation = EvaluationSpec(
+                environment, cadence.eval_episodes, recipe.seed, reference_scores, cadence.eval_stochastic
+            )
+        check_recipe(claim, recipe)
+        start = resume_point(claim, resume_from, algorithm)
+        _check_end_of_chunk(0 if start is None else start.step, recipe)
+        config = {
+            "format": 1,
+            "recipe": as_json(recipe),
+            "topology": as_json(topology),
+            "cadence": as_json(cadence),
+            "spaces": spaces_to_json(view.spaces),
+            "statistics": statistics,
+            "environment": None if environment is None else environment.to_json(),
+            "reference_scores": reference_scores,
+            "datasets": [describe_dataset(dataset) for dataset, _ in datasets],
+        }
+        validation = validation_view(datasets, recipe)
+        return execute(
+            Plan(recipe, topology, cadence, spec, algorithm.requires, view, evaluation, config, start),
+            claim,
+            console,
+            source=lambda crew: nullcontext(LogSource(crew, view, recipe)),
+            prepare=lambda crew: hold_diagnostics(crew, view, validation, recipe),
+        )
+
+
+def _check_sampling(recipe: Recipe, topology: Topology, view: View, kind: str) -> None:
+    """Raises `RunError` for ways of drawing that the algorithm, the learners or the datasets' weights rule out."""
+    if kind == "episodes" and (recipe.priority_exponent > 0 or recipe.shards_per_draw is not None):
         raise RunError(
             f"--priority-exponent, --shards-per-draw: {recipe.algorithm} learns from whole episodes, and these are for "
             "transitions; leave them out."
         )
     if recipe.priority_exponent > 0 and (topology.learners.count > 1 or view.weighted):
         raise RunError("--priority-exponent: prioritised sampling takes one learner and datasets without weights.")
-    reference_scores = datasets[0][0].reference_scores if len(datasets) == 1 else None
-    evaluation = None
-    if environment is not None:
-        check_environment(environment, view.spaces)
-        evaluation = EvaluationSpec(
-            environment, cadence.eval_episodes, recipe.seed, reference_scores, cadence.eval_stochastic
+
+
+def _check_end_of_chunk(step: int, recipe: Recipe) -> None:
+    if step % recipe.chunk_steps and step != recipe.steps:
+        raise RunError(
+            f"--steps: the run ended at step {step}, inside a chunk of {recipe.chunk_steps} steps, and cannot go on "
+            "from there as one never stopped would have. Where there is an earlier checkpoint, go on from that, with "
+            "--resume --resume-from step-N."
         )
-    config = {
-        "format": 1,
-        "recipe": as_json(recipe),
-        "topology": as_json(topology),
-        "cadence": as_json(cadence),
-        "machine": process.fingerprint(recipe.device),
-        "spaces": spaces_to_json(view.spaces),
-        "statistics": statistics,
-        "environment": None if environment is None else environment.to_json(),
-        "reference_scores": reference_scores,
-        "datasets": [describe_dataset(dataset) for dataset, _ in datasets],
-    }
-    start = None
-    if resume:
-        check_resume(folder, recipe, config)
-        start = checkpoint.latest(folder.checkpoints)
-        if start is not None and start.step % recipe.chunk_steps and start.step != recipe.steps:
-            raise RunError(
-                f"--steps: the run ended at step {start.step}, inside a chunk of {recipe.chunk_steps} steps, and "
-                "cannot go on from there as one never stopped would have."
-            )
-    folder.begin(config, again=resume)
-    backend = make_backend(recipe, topology, view, evaluation is not None)
-    try:
-        crew = Crew(backend, spec, recipe, topology, view, algorithm.requires, evaluation)
-        check_fingerprints(backend, crew, allow_mixed=topology.allow_mixed)
-        validation = validation_view(datasets, recipe)
-        source = LogSource(crew, view, recipe)
-        return supervise(
-            crew,
-            source,
-            recipe,
-            topology,
-            cadence,
-            folder,
-            start,
-            console,
-            prepare=lambda: hold_diagnostics(crew, view, validation, recipe),
-        )
-    finally:
-        backend.stop()
 
 
 def hold_diagnostics(crew: Crew, view: View, validation: View | None, recipe: Recipe) -> None:
@@ -134,7 +139,7 @@ def hold_diagnostics(crew: Crew, view: View, validation: View | None, recipe: Re
         crew.learners.tell("hold", name, recipe.batch_size, order, *parts)
 
 
-def validation_view(datasets: Sequence[tuple[replay.Dataset, float | None]], recipe: Recipe) -> View | None:
+def validation_view(datasets: Sequence[Weighted], recipe: Recipe) -> View | None:
     """The same datasets' validation episodes; None where one of them has none, or the run trains on them."""
     if recipe.split != "train":
         return None

@@ -76,4 +76,7 @@ class Algorithm(Protocol):
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Everything a bit-exact resume needs, by name."""
 
+    def state_layout(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+        """Dtype and shape of all that `state_dict` may hold, by name. Before the first step, moments are missing."""
+
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None: ...

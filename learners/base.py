@@ -380,6 +380,11 @@ class TorchAlgorithm(ABC):
         state |= {f"optimiser.{key}": value for key, value in self.optimiser.state_dict().items()}
         return state | {"step": torch.tensor(self.step)}
 
+    def state_layout(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+        moments = {f"optimiser.{name}": shape for name, shape in self.optimiser.state_shapes().items()}
+        found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in self.state_dict().items()}
+        return {name: (torch.float32, shape) for name, shape in moments.items()} | found
+
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Raises `LearnerError` where a name is missing or a shape differs."""
         load_named_state({**self.modules, "normaliser": self.normaliser}, state)

@@ -99,6 +99,9 @@ class Accumulator:
     def state_dict(self) -> dict[str, Tensor]:
         return {"vector": self.vector, "rows": self.rows}
 
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {}
+
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         found = tuple(state["vector"].shape) if "vector" in state else "none"
         if found != tuple(self.vector.shape):

@@ -123,6 +123,14 @@ class Optimiser:
             if isinstance(value, Tensor)
         }
 
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """`<group>.<name>` to shape, float32 all of them: what `state_dict` holds once every group has moved."""
+        sizes = {name: (part.stop - part.start,) for name, part in self.groups.items()}
+        adam = isinstance(self._optimiser, torch.optim.Adam)
+        moments = ("exp_avg", "exp_avg_sq") if adam else ("momentum_buffer",)
+        found = {f"{name}.{moment}": size for name, size in sizes.items() for moment in moments}
+        return found | ({f"{name}.step": () for name in sizes} if adam else {})
+
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         names = list(self.groups)
         record = self._optimiser.state_dict()

@@ -8,7 +8,9 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import time
+import weakref
 from pathlib import Path
 from types import TracebackType
 
@@ -25,12 +27,13 @@ class Lock:
     The file is made where there is none, and says who holds it: process, machine and since when. `release` removes it
     where `remove` is set. Raises `LockedError` at once where somebody else holds it, and `DataError` where the file is
     a link or the file system has no locks. `what` begins every message: the folder that is locked, as the user named
-    it.
+    it. A child that the process forks does not hold the lock: it ends with this process alone.
     """
 
     def __init__(self, path: Path, what: str, *, remove: bool = False) -> None:
         self.path, self._remove = path, remove
         self._descriptor: int | None = None
+        _close_in_children(self)
         while self._descriptor is None:
             self._descriptor = self._take(what)
         os.ftruncate(self._descriptor, 0)
@@ -63,6 +66,10 @@ class Lock:
             if error.errno == errno.ELOOP:
                 raise DataError(f"{self.path}: is a link, expected a lock file; remove it.") from error
             raise
+        held = os.fstat(descriptor)
+        if not stat.S_ISREG(held.st_mode) or held.st_nlink > 1:
+            os.close(descriptor)
+            raise DataError(f"{self.path}: is a pipe, a device or a hard link, expected a lock file; remove it.")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -73,12 +80,38 @@ class Lock:
             ) from error
         except OSError as error:
             os.close(descriptor)
-            raise DataError(f"{self.path}: the file system takes no locks ({error.strerror}).") from error
+            raise DataError(
+                f"{self.path}: the file system takes no locks ({error.strerror}), without which two writers could "
+                "destroy each other's work; name a folder on another one."
+            ) from error
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(self.path, follow_symlinks=False)):
                 return descriptor
         os.close(descriptor)
         return None
+
+    def _forget(self) -> None:
+        """In a child: close its copy of the descriptor, which would keep the lock when this process is killed."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+_taken: weakref.WeakSet[Lock] | None = None
+"""The locks of this process, once there is one."""
+
+
+def _close_in_children(lock: Lock) -> None:
+    global _taken
+    if _taken is None:
+        _taken = weakref.WeakSet()
+        os.register_at_fork(after_in_child=_forget_all)
+    _taken.add(lock)
+
+
+def _forget_all() -> None:
+    for lock in list(_taken or ()):
+        lock._forget()
 
 
 def _holder(descriptor: int) -> str:

@@ -176,11 +176,13 @@ def run(options: Finetune) -> None:
             environment=where,
             beginning=_beginning(options),
             resume=options.resume,
+            resume_from=options.resume_from,
             stalled_seconds=options.stalled_seconds,
             console=console,
         )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Go on with: quiver finetune --run {options.run} --resume") from None
+    except KeyboardInterrupt as interruption:
+        how = interruption.args or (f"Go on with: quiver finetune --run {options.run} --resume",)
+        raise KeyboardInterrupt(*how) from None
     told = result.summary
     console.print(
         plain_text(
@@ -205,18 +207,26 @@ def _number(text: str) -> float:
 
 
 def _beginning(options: Finetune) -> Beginning | None:
-    """The checkpoint that --from names; a run that has one of its own needs no more than its configuration.
+    """The checkpoint that --from names. A run that goes on keeps the one it began with; once it has a checkpoint of its
+    own, it needs no more than its configuration.
 
-    Raises `RunError` where it is another algorithm's.
+    Raises `RunError` where it is another algorithm's, damaged, or not that which the run began with.
     """
-    if options.from_run is None:
-        return None
     from cluster.finetune import Beginning
 
     own = RunFolder(Path(options.run))
-    if options.resume and (own.checkpoints / "LATEST").exists():
-        config = own.read_config()
-        return Beginning(options.from_run, options.checkpoint, None, config["statistics"], config["reference_scores"])
+    config = own.read_config() if options.resume else None
+    if config is not None:
+        begun = config["from"]
+        _check_begun(options, begun)
+        if begun is None:
+            return None
+        if checkpoint.available(own.checkpoints):
+            scores = config["reference_scores"]
+            return Beginning(begun["run"], begun["checkpoint"], None, config["statistics"], scores)
+        options = replace(options, from_run=begun["run"], checkpoint=begun["checkpoint"])
+    if options.from_run is None:
+        return None
     folder = RunFolder(Path(options.from_run))
     config = folder.read_config()
     theirs = config["recipe"]["algorithm"]
@@ -225,9 +235,25 @@ def _beginning(options: Finetune) -> Beginning | None:
             f"--algo {options.algo}: the run of --from trained {theirs}, whose networks are others; leave --algo out, "
             "or begin anew with --dataset instead of --from."
         )
-    path = checkpoint.find(folder.checkpoints, options.checkpoint)
-    state = checkpoint.load(path).learner
-    return Beginning(str(folder.path.absolute()), path.name, state, config["statistics"], config["reference_scores"])
+    path, saved = checkpoint.read(folder.checkpoints, options.checkpoint)
+    run = str(folder.path.absolute())
+    return Beginning(run, path.name, saved.learner, config["statistics"], config["reference_scores"])
+
+
+def _check_begun(options: Finetune, begun: dict[str, Any] | None) -> None:
+    """Raises `RunError` for a --from, or a step of it, that is not that which the run goes on from."""
+    told = "with none" if begun is None else f"from {begun['run']}, {begun['checkpoint']}"
+    same_run = (options.from_run is None) == (begun is None)
+    if begun is not None and options.from_run is not None:
+        same_run = Path(options.from_run).resolve() == Path(begun["run"]).resolve()
+    step = options.checkpoint.removeprefix("step-")
+    # "latest" and "best" were settled when the run began.
+    same_step = begun is None or not step.isdigit() or checkpoint.folder_name(int(step)) == begun["checkpoint"]
+    if not (same_run and same_step):
+        raise RunError(
+            f"--from {options.from_run} --checkpoint {options.checkpoint}: the run began {told}. Leave these options "
+            "out, or start another run."
+        )
 
 
 # --- Defaults that come first ---

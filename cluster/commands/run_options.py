@@ -52,6 +52,9 @@ class Records:
 
     resume: bool = False
     """Go on with an interrupted run. Options that are not given stay as they were."""
+    resume_from: Annotated[str | None, tyro.conf.arg(metavar="step-N")] = None
+    """With --resume: go on from this checkpoint instead of the newest. What was recorded and saved after it is removed,
+    and computed again."""
     checkpoint_every: int = _CADENCE.checkpoint_every
     """Save every so many steps."""
     keep: int = _CADENCE.keep
@@ -81,7 +84,8 @@ class Machines:
     stage: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
     """A folder on each node's own disk to which shards are copied, and verified, first."""
     allow_mixed: bool = _TOPOLOGY.allow_mixed
-    """Accept updaters on another kind of processor than the learner's: results then differ in the last bits."""
+    """Accept updaters on another kind of processor than the learner's, and a run that goes on on another kind of
+    machine than it began on: results then differ in the last bits."""
     max_restarts: int = _TOPOLOGY.max_restarts
     """How often a learner that died is started again from the last checkpoint."""
     late_chunk_seconds: float = _TOPOLOGY.late_chunk_seconds

@@ -86,6 +86,8 @@ def parse(arguments: Sequence[str]) -> Train:
         default = as_it_was(Path(first.run))
     if first.algo and first.algo != default.algo:
         default = replace(default, knobs=learners.config_class(first.algo)())
+    if first.dataset:
+        default = replace(default, dataset=())  # those that are given take their place, and do not join them
     if first.config:
         default = with_topology(default, read_topology(Path(first.config)))
     values = parse_sections(SECTIONS, default, first.algo or default.algo, "train", arguments, Train.__doc__)
@@ -102,10 +104,18 @@ def run(options: Train) -> None:
     where = Path(options.run)
     try:
         result = train(
-            recipe, topology, cadence, run=where, environment=environment_, resume=options.resume, console=console
+            recipe,
+            topology,
+            cadence,
+            run=where,
+            environment=environment_,
+            resume=options.resume,
+            resume_from=options.resume_from,
+            console=console,
         )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Go on with: quiver train --run {options.run} --resume") from None
+    except KeyboardInterrupt as interruption:
+        how = interruption.args or (f"Go on with: quiver train --run {options.run} --resume",)
+        raise KeyboardInterrupt(*how) from None
     console.print(plain_text(f"{where}: {result.steps:,} steps; `quiver report {options.run}` draws its curves"))
 
 
@@ -166,6 +176,7 @@ def _look_ahead(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("--algo", "--config", "--run"):
         parser.add_argument(name, nargs="?")
+    parser.add_argument("--dataset", action="append", nargs="?")
     parser.add_argument("--resume", action="store_true")
     return parser.parse_known_args(list(arguments))[0]
 

@@ -67,3 +67,32 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="lock: is a link"):
         Lock(tmp_path / "lock", "runs/a")
     assert (tmp_path / "target").read_text() == "mine"
+
+
+FORK = """
+import multiprocessing, pathlib, sys, time
+from replay.locks import Lock
+lock = Lock(pathlib.Path(sys.argv[1]), "runs/a")
+child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+child.start()
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_child_that_outlives_the_process_does_not_hold_it(tmp_path: Path) -> None:
+    """As the environments' processes do, whose driver was killed in the middle of a step."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", FORK, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    child = int(holder.stdout.readline())
+    with pytest.raises(LockedError, match=f"process {holder.pid}"):
+        Lock(tmp_path / "lock", "runs/a")
+    holder.kill()
+    holder.wait()
+    try:
+        os.kill(child, 0)  # it lives
+        Lock(tmp_path / "lock", "runs/a").release()
+    finally:
+        os.kill(child, signal.SIGKILL)
