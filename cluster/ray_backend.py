@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from cluster.backend import LearnerDiedError
 from cluster.errors import RunError
 from cluster.options import Role, Topology
 from cluster.ray_session import connect
+from cluster.reporter import GAUGES
 
 logger = logging.getLogger(__name__)
 
@@ -108,11 +109,11 @@ class RayBackend:
     def put(self, value: Any) -> Any:
         return ray.put(value)
 
-    def gauges(self, values: dict[str, float]) -> None:
+    def gauges(self, values: Mapping[str, float], labels: Mapping[str, str]) -> None:
         for name, value in values.items():
             if name not in self._gauges:
-                self._gauges[name] = Gauge(f"quiver_{name}", description=f"Quiver run: {name.replace('_', ' ')}.")
-            self._gauges[name].set(float(value))
+                self._gauges[name] = Gauge(f"quiver_{name}", description=GAUGES[name], tag_keys=tuple(labels))
+            self._gauges[name].set(value, tags=dict(labels))
 
     def node_of(self, name: str) -> str:
         return self._nodes[self._bundle[name]]

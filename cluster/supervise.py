@@ -64,6 +64,8 @@ def supervise(
             fused=recipe.fused,
             start=start.step if start else 0,
             seconds=history["seconds"],
+            restarts=history["learner_restarts"],
+            run=folder.path,
             gauges=crew.backend.gauges,
         )
         with reporter:
