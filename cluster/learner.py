@@ -39,12 +39,15 @@ class Learner:
     """Consumes chunks in order; everything a resume needs is in `state`."""
 
     def __init__(self, spec: AlgorithmSpec, recipe: Recipe, device: str, view: View | None = None) -> None:
-        """`view` is needed where sampling is prioritised: its priorities are owned here."""
+        """`view` is needed where sampling is prioritised: its priorities are owned here.
+
+        Raises `RunError` where the device is cuda and this process has none.
+        """
         process.prepare(recipe.threads, device)
         self._device = device
         self._recipe = recipe
         self._schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
-        self._algorithm = spec.create(device)
+        self._algorithm = spec.create(process.device_of(device, "learner"))
         self._rank, self._world = 0, 1
         self._buffer = TrainBuffer(recipe.label_reuse) if recipe.label_reuse > 1 else None
         self._priorities = _priorities(recipe, view)

@@ -36,6 +36,8 @@ GAUGES = {
 }
 """Every Prometheus gauge of a run: Prometheus shows it as `ray_quiver_NAME`, with the labels of `labels_of`."""
 
+OF_EVALUATIONS = ("return_mean", "success_rate", "normalized_score")
+
 Gauges = Callable[[Mapping[str, float], Mapping[str, str]], None]
 """Sets Prometheus gauges by name, with these labels, where the backend has them."""
 
@@ -134,7 +136,7 @@ class Reporter:
         self.evaluations.append({"step": step, **result})
         self._writer.write(step, "evaluation", {"seconds": round(self.seconds(), 3), **result})
         news = describe(result)
-        self._show(result)
+        self._show({name: result.get(name) for name in OF_EVALUATIONS})
         self._progress.update(self._task, news=f"at {step}: {news}")
         if not self._console.is_terminal:
             self._console.print(f"step {step}  evaluation: {news}", highlight=False)

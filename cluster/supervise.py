@@ -96,6 +96,10 @@ def supervise(
                 "updaters": [
                     {"name": f"bellman_updater-{n}", "chunks": chunks} for n, chunks in enumerate(loop.labelled_by)
                 ],
+                "evaluators": [
+                    {"name": f"evaluator-{n}", "evaluations": evaluations}
+                    for n, evaluations in enumerate(loop.evaluated_by)
+                ],
                 "learner_restarts": history["learner_restarts"],
                 "evaluations": reporter.evaluations,
                 **source.summary(),

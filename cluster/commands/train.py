@@ -124,7 +124,7 @@ def settle(options: Train) -> tuple[Recipe, Topology, Cadence]:
 def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> Any | None:
     """The environment to evaluate in: as asked, or else the one the data was recorded in, if it can be made here."""
     asked = environment(options.env, options.env_kwargs, options.reset_options, options.observation_key)
-    if options.eval_episodes == 0:
+    if options.eval_episodes == 0 or options.evaluators == 0:
         return None
     if asked is not None or options.resume:
         return asked
