@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import replace
+from typing import Any
 
 from cluster import process
 from cluster.backend import Backend
@@ -13,7 +14,6 @@ from cluster.errors import RunError
 from cluster.options import LEAST_SHARE, Recipe, Role, Topology
 from cluster.serial_backend import SerialBackend
 from replay.view import View
-
 
 LEARNER_SHARE = 0.6
 """Of a GPU that a learner shares with updaters: above one half, so that no two learners meet on one."""
@@ -51,12 +51,14 @@ def settle_devices(recipe: Recipe, topology: Topology) -> tuple[Recipe, Topology
 
 def joins_a_cluster(topology: Topology) -> bool:
     """Whether the run goes to a Ray that is there already, instead of starting it on this machine."""
-    return topology.address is not None or bool(os.environ.get("RAY_ADDRESS"))
+    return (topology.address or os.environ.get("RAY_ADDRESS") or "local") != "local"
 
 
 def _without_gpus(topology: Topology) -> Topology:
-    roles = {name: role for name, role in vars(topology).items() if isinstance(role, Role)}
-    return replace(topology, **{name: replace(role, num_gpus=0.0) for name, role in roles.items()})
+    roles: dict[str, Any] = {
+        name: replace(role, num_gpus=0.0) for name, role in vars(topology).items() if isinstance(role, Role)
+    }
+    return replace(topology, **roles)
 
 
 def _with_gpus(topology: Topology) -> Topology:
@@ -78,7 +80,10 @@ def _with_gpus(topology: Topology) -> Topology:
 
 
 def make_backend(recipe: Recipe, topology: Topology, view: View, evaluates: bool, *, online: bool = False) -> Backend:
-    """The backend, with a place for each actor that `Crew` starts. Raises `RunError` where there is no room for them."""
+    """The backend, with a place for each actor that `Crew` starts.
+
+    Raises `RunError` where there is no room for them.
+    """
     if topology.serial:
         return SerialBackend()
     from cluster.ray_backend import Place, RayBackend  # the only import of ray, so that --serial never needs it

@@ -36,9 +36,9 @@ def device_of(kind: str, role: str) -> str:
     if kind == "cuda" and not gpu_present():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         raise RunError(
-            f"{role} on node {platform.node()}: is to compute on a GPU, and PyTorch {torch.__version__} finds none in its "
-            f"process (CUDA_VISIBLE_DEVICES is {'not set' if visible is None else repr(visible)}). Install a PyTorch "
-            "with CUDA and a driver for it there, pin the role to nodes that have them, or use --device cpu."
+            f"{role} on node {platform.node()}: is to compute on a GPU, and PyTorch {torch.__version__} finds none in "
+            f"its process (CUDA_VISIBLE_DEVICES is {'not set' if visible is None else repr(visible)}). Install a "
+            "PyTorch with CUDA there, and a driver for it, pin the role to nodes that have them, or use --device cpu."
         )
     return kind
 

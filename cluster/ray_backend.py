@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from cluster import ray_local
 from cluster.backend import LearnerDiedError
 from cluster.errors import RunError
 from cluster.options import Role, Topology
@@ -47,10 +49,14 @@ class RayBackend:
         Raises `RunError` where the cluster has no room for them, saying what is missing.
         """
         self._started = not ray.is_initialized()
-        if self._started:
-            connect(topology.address)
+        joined = not self._started or connect(topology.address)
         self._environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         self._places = _fit(places)
+        try:
+            _tell_what_is_lacking(self._places, joined=joined)
+        except RunError:
+            ray_local.end(keep_logs=False)
+            raise
         self._group = _reserve(self._places)
         placed = placement_group_table(self._group)["bundles_to_node_id"]
         self._nodes: list[str] = [placed[number] for number in range(len(self._places))]
@@ -130,7 +136,7 @@ class RayBackend:
         self._actors.clear()
         remove_placement_group(self._group)
         if self._started:
-            ray.shutdown()
+            ray_local.end(keep_logs=isinstance(sys.exception(), Exception))
 
 
 def _first_line(error: Exception) -> str:
@@ -159,6 +165,30 @@ def _fit(places: Sequence[Place]) -> list[Place]:
         Place(place.name, replace(place.role, num_cpus=max(round(place.role.num_cpus * scale, 3), 0.001)))
         for place in places
     ]
+
+
+def _tell_what_is_lacking(places: Sequence[Place], *, joined: bool) -> None:
+    """Say at once what a cluster has too little of: nodes may come, and the run waits for them.
+
+    Raises `RunError` for a Ray on this machine alone, to which none come.
+    """
+    wanted: dict[str, float] = {}
+    for place in places:
+        for name, amount in {"GPU": place.role.num_gpus, **place.role.resources}.items():
+            wanted[name] = wanted.get(name, 0.0) + amount
+    present = ray.cluster_resources()
+    lacking = ", ".join(
+        f"{name} ({amount:g} wanted, {present.get(name, 0):g} there)"
+        for name, amount in wanted.items()
+        if amount > present.get(name, 0)
+    )
+    if lacking and not joined:
+        raise RunError(
+            f"this machine has too little of what the roles ask for: {lacking}. Join a cluster that has it with "
+            "--address, leave it out of the --config, or, for GPU, use --device cpu."
+        )
+    if lacking:
+        logger.warning("the cluster has too little of what the roles ask for, so far: %s; waiting for it", lacking)
 
 
 def _reserve(places: Sequence[Place]) -> PlacementGroup:

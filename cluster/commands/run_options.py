@@ -99,8 +99,8 @@ class Pipeline:
     shards_per_draw: Annotated[int | None, tyro.conf.arg(metavar="N")] = _RECIPE.shards_per_draw
     """At most so many shards serve one batch; for large clusters. Part of the result."""
     device: Annotated[str, tyro.conf.arg(metavar="auto|cpu|cuda")] = "auto"
-    """Where every role computes. cpu: none asks for a GPU. cuda: each learner and each updater has one, or a share of
-    one. auto: as the --config says; where it says nothing, on this machine's GPU if it has one, on a cluster on the CPU."""
+    """Where every role computes. cpu: no role asks for a GPU. cuda: learners and updaters do. auto: as the --config
+    says; where it says nothing, on this machine's GPU if it has one, and on the CPU of a cluster."""
     compile: bool = _RECIPE.compile
     """Compile the training step with torch.compile: slow to start, then faster."""
     threads: int = _RECIPE.threads
