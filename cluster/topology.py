@@ -20,7 +20,8 @@ _DEFAULTS = Topology()
 MOST = 1_000_000
 """Of a CPU, a GPU or another resource, that one actor may ask for: no node has so many."""
 
-# Under `resources`, these stand elsewhere or are Ray's own; some of them end the process that asks for them.
+# What no resource of one's own is called, and what to write instead. Ray refuses these names late; the empty one
+# aborts the driver.
 _RESERVED = {
     "": "a name",
     "CPU": "num_cpus beside `resources`",
