@@ -51,12 +51,12 @@ class RayBackend:
         self._started = not ray.is_initialized()
         joined = not self._started or connect(topology.address)
         self._environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        self._places = _fit(places)
         try:
-            _tell_what_is_lacking(self._places, joined=joined)
+            _tell_what_is_lacking(places, joined=joined)
         except RunError:
             ray_local.end(keep_logs=False)
             raise
+        self._places = _fit(places)
         self._group = _reserve(self._places)
         placed = placement_group_table(self._group)["bundles_to_node_id"]
         self._nodes: list[str] = [placed[number] for number in range(len(self._places))]

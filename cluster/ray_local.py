@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 
-LONGEST_FOLDER = 36
+LONGEST_FOLDER = 107 - len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 """Characters of the private folder's path: Ray puts sockets below it, whose whole path may have 107."""
 
 _folder: Path | None = None

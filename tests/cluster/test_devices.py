@@ -1,17 +1,18 @@
-"""The shipped topology on nodes as `ray_config.yaml` starts them: a driver without a GPU, and GPUs elsewhere, or none."""
+"""The shipped topology on nodes as `ray_config.yaml` names them: GPUs elsewhere than at the driver, or nowhere."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
 
 from cluster import process
 from cluster.cli import main
+from cluster.reporter import labels_of
 from tests.cluster import fake_gpu
 from tests.cluster.runs import assert_same_parameters
 from tests.point_reach import ID
@@ -61,8 +62,24 @@ def evaluations(run: Path) -> list[dict[str, Any]]:
     return [{**record, "seconds": 0.0} for record in records if record["kind"] == "evaluation"]
 
 
-def test_with_cpu_the_shipped_topology_runs_without_a_gpu(cluster: Any, dataset: Path, tmp_path: Path) -> None:
+class Gauge:
+    """In the place of Ray's: what was set, and with which labels."""
+
+    shown: ClassVar[dict[str, dict[str, str]]] = {}
+
+    def __init__(self, name: str, *, description: str, tag_keys: tuple[str, ...]) -> None:
+        self._name, self._keys = name, tag_keys
+
+    def set(self, value: float, *, tags: dict[str, str]) -> None:
+        assert tuple(tags) == self._keys
+        self.shown[self._name] = tags
+
+
+def test_with_cpu_the_shipped_topology_runs_without_a_gpu(
+    cluster: Any, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All roles, pinned as shipped; fewer of some, for two cores, and one evaluator more."""
+    monkeypatch.setattr("cluster.ray_backend.Gauge", Gauge)
     scored = ["--env", ID, "--eval-episodes", "2", "--eval-every", "4"]
     counts = ["--shards", "2", "--updaters", "2", "--evaluators", "2"]
     told = train(tmp_path / "run", dataset, cluster, "--device", "cpu", *counts, *scored)
@@ -71,9 +88,12 @@ def test_with_cpu_the_shipped_topology_runs_without_a_gpu(cluster: Any, dataset:
     assert topology["bellman_updaters"] == {"count": 2, "num_cpus": 1.0, "num_gpus": 0.0, "resources": {"updater": 1.0}}
     assert topology["learners"] == {"count": 1, "num_cpus": 4.0, "num_gpus": 0.0, "resources": {"learner": 1.0}}
     summary = told["summary"]
-    assert len(summary["shards"]) == 2 and all(shard["rows"] for shard in summary["shards"])
-    assert len(summary["updaters"]) == 2 and all(updater["chunks"] for updater in summary["updaters"])
-    assert len(summary["evaluators"]) == 2 and all(evaluator["evaluations"] for evaluator in summary["evaluators"])
+    for role, work in (("shards", "rows"), ("updaters", "chunks"), ("evaluators", "evaluations")):
+        assert len(summary[role]) == 2
+        assert all(actor[work] for actor in summary[role])
+
+    assert {"quiver_step", "quiver_steps_total", "quiver_success_rate"} <= Gauge.shown.keys()
+    assert all(tags == labels_of(tmp_path / "run") for tags in Gauge.shown.values())
 
     # Neither the machines nor the number of evaluators changes a result.
     command = ["train", "--dataset", str(dataset), "--algo", "iql", "--run", str(tmp_path / "serial"), *QUICK, *scored]
@@ -95,14 +115,3 @@ def test_with_gpus_elsewhere_the_learners_is_on_record(cluster: Any, dataset: Pa
     assert told["config"]["topology"]["learners"]["num_gpus"] == 1.0
     assert told["config"]["topology"]["bellman_updaters"]["num_gpus"] == 0.125
     assert told["config"]["machine"] == {**process.fingerprint("cpu"), "device": "cuda", "capability": fake_gpu.NAME}
-
-
-def test_a_node_whose_gpu_pytorch_does_not_find(
-    cluster: Any, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Ray says that there is one, and PyTorch there has no CUDA."""
-    command = ["train", "--dataset", str(dataset), "--algo", "iql", "--run", str(tmp_path / "run"), *QUICK]
-    assert main([*command, "--config", str(SHIPPED), "--address", cluster.address, "--updaters", "0"]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert "learner on node " in said
-    assert "use --device cpu" in said

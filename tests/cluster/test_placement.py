@@ -9,16 +9,23 @@ from pathlib import Path
 import pytest
 
 from cluster import placement, process
+from cluster.bellman_updater import BellmanUpdater
+from cluster.build import AlgorithmSpec
 from cluster.errors import RunError
+from cluster.learner import Learner
 from cluster.options import Recipe, Role, Topology
 from cluster.placement import settle_devices
 from cluster.topology import read_topology
+from tests.cluster.online_runs import online_recipe, run_online
+from tests.cluster.runs import SPACES
 
 SHIPPED = Path(__file__).parents[2] / "ray_config.yaml"
 ROLES = ("replay_shards", "bellman_updaters", "learners", "evaluators", "env_runners", "online_writers")
 
 
-def settled(device: str, topology: Topology, *, gpu_here: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Topology]:
+def settled(
+    device: str, topology: Topology, *, gpu_here: bool, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, Topology]:
     monkeypatch.setattr(process, "gpu_present", lambda: gpu_here)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     recipe, found = settle_devices(Recipe(datasets=(), algorithm="iql", device=device), topology)
@@ -57,7 +64,12 @@ JOINING = replace(UPDATERS, address="auto")
         ("cuda", JOINING, False, {"learners": 0.6, "bellman_updaters": 0.1333}),
         ("cuda", Topology(), False, {"learners": 1.0}),
         ("cuda", replace(UPDATERS, learners=Role(2)), False, {"learners": 0.6, "bellman_updaters": 0.2}),
-        ("cuda", replace(JOINING, learners=Role(1, num_gpus=1.0)), False, {"learners": 1.0, "bellman_updaters": 0.3333}),
+        (
+            "cuda",
+            replace(JOINING, learners=Role(1, num_gpus=1.0)),
+            False,
+            {"learners": 1.0, "bellman_updaters": 0.3333},
+        ),
         # Updaters that may differ from the learner stay where the topology has them.
         ("cuda", replace(JOINING, allow_mixed=True), False, {"learners": 1.0}),
         ("auto", replace(JOINING, bellman_updaters=Role(2, num_gpus=0.5)), False, {"bellman_updaters": 0.5}),
@@ -114,10 +126,14 @@ def test_a_role_that_finds_no_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(process, "gpu_present", lambda: False)
     monkeypatch.setattr(process.platform, "node", lambda: "node-3")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    expected = r"^bellman_updater on node node-3: is to compute on a GPU, .*CUDA_VISIBLE_DEVICES is '0'.*--device cpu\.$"
+    expected = (
+        r"^bellman_updater on node node-3: is to compute on a GPU, .*CUDA_VISIBLE_DEVICES is '0'.*--device cpu\.$"
+    )
+    spec = AlgorithmSpec("iql", {"hidden": (16, 16)}, SPACES, None, 0)
     with pytest.raises(RunError, match=expected):
-        process.device_of("cuda", "bellman_updater")
-    assert process.device_of("cpu", "learner") == "cpu"
+        BellmanUpdater(spec, 1, "cuda")
+    with pytest.raises(RunError, match=expected.replace("bellman_updater", "learner")):
+        Learner(spec, Recipe(datasets=(), algorithm="iql"), "cuda")
 
 
 def test_a_role_that_asks_for_nothing_is_placed_all_the_same() -> None:
@@ -127,8 +143,6 @@ def test_a_role_that_asks_for_nothing_is_placed_all_the_same() -> None:
 
 
 def test_no_runner_is_refused(tmp_path: Path) -> None:
-    from tests.cluster.online_runs import online_recipe, run_online
-
     with pytest.raises(RunError, match="--runners: found 0, expected at least 1"):
         run_online(tmp_path / "run", online_recipe(None), topology=Topology(serial=True, env_runners=Role(0)))
     assert not (tmp_path / "run").exists()
