@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -59,10 +60,13 @@ def listening_addresses(program: int) -> dict[str, list[str]]:
     for process in _descendants(program):
         try:
             name = Path(f"/proc/{process}/comm").read_text().strip()
-            opened = [os.readlink(entry) for entry in Path(f"/proc/{process}/fd").iterdir()]
+            entries = list(Path(f"/proc/{process}/fd").iterdir())
         except OSError:
             continue
-        found.setdefault(name, []).extend(listening[socket] for socket in opened if socket in listening)
+        for entry in entries:
+            with contextlib.suppress(OSError):  # closed by now
+                if (opened := os.readlink(entry)) in listening:
+                    found.setdefault(name, []).append(listening[opened])
     return found
 
 

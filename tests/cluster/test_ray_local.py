@@ -13,11 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("ray")
 
 from cluster import ray_local
+from cluster.build import AlgorithmSpec
 from cluster.errors import RunError
+from cluster.learner import Learner
+from tests.cluster.processes import listening_addresses
+from tests.cluster.runs import SPACES, recipe
 
 LOOPBACK = {"127.0.0.1", "::1"}
 
@@ -76,6 +81,21 @@ def test_nobody_else_can_reach_it(tmp_path: Path) -> None:
     shutil.rmtree(temporary)
     token = home / ".ray" / "auth_token"
     assert (mode(token), mode(token.parent)) == (0o600, 0o700)
+
+
+def test_several_learners_meet_on_their_nodes_address_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reaches their store can write to it; PyTorch by itself listens for the ranks on all interfaces."""
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "127.0.0.1")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")  # so that it is taken back
+    before = sum(len(found) for found in listening_addresses(os.getpid()).values())
+    learner = Learner(AlgorithmSpec("iql", {"hidden": (16, 16)}, SPACES, None, 0), recipe(Path("absent")), "cpu")
+    learner.join(0, 1, learner.meeting_point())
+    try:
+        addresses = [address for found in listening_addresses(os.getpid()).values() for address in found]
+        assert len(addresses) > before
+        assert set(addresses) <= LOOPBACK
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 # --- The folder ---
