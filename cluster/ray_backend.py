@@ -51,11 +51,12 @@ class RayBackend:
         self._started = not ray.is_initialized()
         joined = not self._started or connect(topology.address)
         self._environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        try:
-            _tell_what_is_lacking(places, joined=joined)
-        except RunError:
-            ray_local.end(keep_logs=False)
-            raise
+        if not joined:
+            try:
+                _check_this_machine(places)
+            except RunError:
+                ray_local.end(keep_logs=False)
+                raise
         self._places = _fit(places)
         self._group = _reserve(self._places)
         placed = placement_group_table(self._group)["bundles_to_node_id"]
@@ -167,10 +168,10 @@ def _fit(places: Sequence[Place]) -> list[Place]:
     ]
 
 
-def _tell_what_is_lacking(places: Sequence[Place], *, joined: bool) -> None:
-    """Say at once what a cluster has too little of: nodes may come, and the run waits for them.
+def _check_this_machine(places: Sequence[Place]) -> None:
+    """Raises `RunError` where Ray on this machine alone has too little of what the places ask for, CPUs apart.
 
-    Raises `RunError` for a Ray on this machine alone, to which none come.
+    A cluster may have it later, and a run waits for that. No node comes here.
     """
     wanted: dict[str, float] = {}
     for place in places:
@@ -182,13 +183,11 @@ def _tell_what_is_lacking(places: Sequence[Place], *, joined: bool) -> None:
         for name, amount in wanted.items()
         if amount > present.get(name, 0)
     )
-    if lacking and not joined:
+    if lacking:
         raise RunError(
             f"this machine has too little of what the roles ask for: {lacking}. Join a cluster that has it with "
             "--address, leave it out of the --config, or, for GPU, use --device cpu."
         )
-    if lacking:
-        logger.warning("the cluster has too little of what the roles ask for, so far: %s; waiting for it", lacking)
 
 
 def _reserve(places: Sequence[Place]) -> PlacementGroup:

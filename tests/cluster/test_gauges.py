@@ -18,14 +18,13 @@ Shown = list[tuple[dict[str, float], dict[str, str]]]
 
 def reporter(run: Path, shown: Shown) -> Reporter:
     """Of a run of 24 steps that went on from step 8 after a death of its learner."""
-    folder = RunFolder(run)
-    folder.begin({}, again=False)
+    run.mkdir()
 
     def gauges(values: Mapping[str, float], labels: Mapping[str, str]) -> None:
         shown.append((dict(values), dict(labels)))
 
     return Reporter(
-        MetricsWriter(folder, offset=0, step=8),
+        MetricsWriter(RunFolder(run), offset=0, step=8),
         Schedule(24, 4, 2, 1),
         Cadence(log_every=8),
         Console(quiet=True),

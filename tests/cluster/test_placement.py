@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,20 +148,15 @@ def test_no_runner_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_what_nobody_will_bring_is_refused_at_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_no_node_will_bring_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nodes come to a cluster, and the run waits for them; none come to a Ray on this machine alone."""
     ray_backend = pytest.importorskip("cluster.ray_backend")
     monkeypatch.setattr(ray_backend.ray, "cluster_resources", lambda: {"CPU": 2.0, "replay": 1.0})
     shard, learner = Role(resources={"replay": 1.0}), Role(num_gpus=1.0)
     places = [ray_backend.Place("replay_shard-0", shard), ray_backend.Place("replay_shard-1", shard)]
-    ray_backend._tell_what_is_lacking(places[:1], joined=False)
-    assert not caplog.text
+    ray_backend._check_this_machine(places[:1])
 
     places.append(ray_backend.Place("learner-0", learner))
     lacking = r"GPU \(1 wanted, 0 there\), replay \(2 wanted, 1 there\)"
     with pytest.raises(RunError, match=f"{lacking}.*--address.*--config.*--device cpu"):
-        ray_backend._tell_what_is_lacking(places, joined=False)
-    ray_backend._tell_what_is_lacking(places, joined=True)
-    assert re.search(f"so far: {lacking}; waiting for it", caplog.text)
+        ray_backend._check_this_machine(places)
