@@ -46,7 +46,7 @@ def start() -> None:
                 address="local",  # since without an address Ray joins whatever cluster it finds on the machine
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level=logging.ERROR,
+                logging_level=logging.CRITICAL,
                 _node_ip_address=LOOPBACK,
                 # Ray opens the folder that it is given to everyone; it cannot open the one around that.
                 _temp_dir=str(_folder / "ray"),
@@ -60,15 +60,13 @@ def end(*, keep_logs: bool) -> None:
     """End the Ray that `start` started and remove its folder, but for Ray's logs where something failed."""
     global _folder
     ray.shutdown()
-    if _folder is None:
-        return
-    logs = [session / "logs" for session in _folder.glob("ray/session_2*")]
-    if keep_logs and logs:
-        kept = _folder / "logs"
-        logs[0].rename(kept)
-        shutil.rmtree(_folder / "ray", ignore_errors=True)
-        logger.warning("Ray's logs of this run are kept in %s", kept)
-    else:
+    logs = log_folder()
+    if logs is not None and keep_logs and logs.is_dir():
+        for entry in logs.parent.iterdir():
+            if entry.is_dir() and entry.name != logs.name:
+                shutil.rmtree(entry, ignore_errors=True)  # among them what did not fit into memory
+        logger.warning("Ray's logs of this run are kept in %s", logs)
+    elif _folder is not None:
         shutil.rmtree(_folder, ignore_errors=True)
     _folder = None
 

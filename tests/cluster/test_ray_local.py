@@ -55,7 +55,8 @@ told = {
     "session": ray_local.log_folder().resolve().is_relative_to(folder),
 }
 ray_local.end(keep_logs=True)
-print(json.dumps(told | {"left": sorted(os.listdir(folder)), "logs": len(os.listdir(folder / "logs"))}))
+left = sorted(entry.name for entry in (folder / "ray" / "session_latest").iterdir() if entry.is_dir())
+print(json.dumps(told | {"left": left}))
 """
 
 
@@ -77,7 +78,6 @@ def test_nobody_else_can_reach_it(tmp_path: Path) -> None:
     assert told["mode"] == 0o700
     assert told["session"]
     assert told["left"] == ["logs"]
-    assert told["logs"]
     shutil.rmtree(temporary)
     token = home / ".ray" / "auth_token"
     assert (mode(token), mode(token.parent)) == (0o600, 0o700)
@@ -118,18 +118,20 @@ def test_logs_stay_where_something_failed(
     keep_logs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "quiver-1"
-    logs = folder / "ray" / "session_2026-01-01_00-00-00_000000_1" / "logs"
-    logs.mkdir(parents=True)
-    (folder / "ray" / "session_latest").symlink_to(logs.parent)
-    (logs / "raylet.err").write_text("why")
+    session = folder / "ray" / "session_2026-01-01_00-00-00_000000_1"
+    for name in ("logs", "spilled"):
+        (session / name).mkdir(parents=True)
+        (session / name / "raylet.err").write_text("why")
+    (folder / "ray" / "session_latest").symlink_to(session)
     monkeypatch.setattr(ray_local, "_folder", folder)
     monkeypatch.setattr(ray_local.ray, "shutdown", lambda: None)
     ray_local.end(keep_logs=keep_logs)
     assert ray_local.log_folder() is None
     if keep_logs:
-        assert [path.name for path in folder.iterdir()] == ["logs"]
-        assert (folder / "logs" / "raylet.err").read_text() == "why"
-        assert f"kept in {folder / 'logs'}" in caplog.text
+        logs = folder / "ray" / "session_latest" / "logs"
+        assert (logs / "raylet.err").read_text() == "why"
+        assert not (session / "spilled").exists()
+        assert f"kept in {logs}" in caplog.text
     else:
         assert not folder.exists()
 
