@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from cluster.options import Role
@@ -33,8 +33,8 @@ class Backend(Protocol):
     def put(self, value: Any) -> Reference:
         """A reference to a value that several actors will need."""
 
-    def gauges(self, values: dict[str, float]) -> None:
-        """Show numbers to whoever watches the cluster (Prometheus, through Ray)."""
+    def gauges(self, values: Mapping[str, float], labels: Mapping[str, str]) -> None:
+        """Show numbers to whoever watches the cluster (Prometheus, through Ray), with labels that name the run."""
 
     def node_of(self, name: str) -> str:
         """The machine that an actor of this name is (or will be) on."""

@@ -30,9 +30,10 @@ class BellmanUpdater:
     """Holds published target weights and nothing else; labelling is pure."""
 
     def __init__(self, spec: AlgorithmSpec, threads: int, device: str) -> None:
+        """Raises `RunError` where the device is cuda and this process has none."""
         process.prepare(threads, device)
         self._device = device
-        self._algorithm: Algorithm = spec.create(device)
+        self._algorithm: Algorithm = spec.create(process.device_of(device, "bellman_updater"))
         self._version = -1
 
     def label(

@@ -34,7 +34,7 @@ class OnlineSpec:
 
 
 class Crew:
-    """Shard actors, updaters, learners and an evaluator over one backend; with `online`, runners and a writer, too."""
+    """Shard actors, updaters, learners and evaluators over one backend; with `online`, runners and a writer, too."""
 
     def __init__(
         self,
@@ -87,13 +87,18 @@ class Crew:
             )
             for number in range(updater_count(recipe, topology))
         ]
-        self.evaluator: Actor | None = (
-            None
-            if evaluation is None
-            else backend.start(
-                "evaluator", Evaluator, topology.evaluators, spec, evaluation, recipe.threads, restartable=True
+        self.evaluators: list[Actor] = [
+            backend.start(
+                f"evaluator-{number}",
+                Evaluator,
+                topology.evaluators,
+                spec,
+                evaluation,
+                recipe.threads,
+                restartable=True,
             )
-        )
+            for number in range(0 if evaluation is None else topology.evaluators.count)
+        ]
         self.runners: list[Actor] = []
         self.writer: Actor | None = None
         if online is not None:

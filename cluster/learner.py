@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import socket
 import time
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # documented, but in no stub
 
 from cluster import process
 from cluster.bellman_updater import LabelledChunk
@@ -26,6 +28,8 @@ from replay.batch import Batch
 from replay.priority import Priorities
 from replay.view import Rows, View
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True)
 class ChunkReport:
@@ -39,13 +43,17 @@ class Learner:
     """Consumes chunks in order; everything a resume needs is in `state`."""
 
     def __init__(self, spec: AlgorithmSpec, recipe: Recipe, device: str, view: View | None = None) -> None:
-        """`view` is needed where sampling is prioritised: its priorities are owned here."""
+        """`view` is needed where sampling is prioritised: its priorities are owned here.
+
+        Raises `RunError` where the device is cuda and this process has none.
+        """
         process.prepare(recipe.threads, device)
         self._device = device
         self._recipe = recipe
         self._schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
-        self._algorithm = spec.create(device)
+        self._algorithm = spec.create(process.device_of(device, "learner"))
         self._rank, self._world = 0, 1
+        self._listening: socket.socket | None = None
         self._buffer = TrainBuffer(recipe.label_reuse) if recipe.label_reuse > 1 else None
         self._priorities = _priorities(recipe, view)
         self._view = view
@@ -133,18 +141,29 @@ class Learner:
 
     # --- Several learners ---
 
-    def meeting_point(self) -> str:
-        """A free port of this node, where the ranks find each other."""
+    def meeting_point(self) -> tuple[str, int]:
+        """Where the ranks find each other: this node's address, and a port there that this rank listens on."""
         import ray  # several learners are several Ray actors; a serial run never comes here
 
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            return f"tcp://{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
+        address = ray.util.get_node_ip_address()
+        # Left to itself, PyTorch would listen on every interface, and everybody who connects could write to its store.
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listening = socket.create_server((address, 0), family=family)
+        return address, self._listening.getsockname()[1]
 
-    def join(self, rank: int, world: int, meeting_point: str) -> None:
-        """Become one of `world` learners, each with an equal slice of every batch and the same parameters."""
+    def join(self, rank: int, world: int, meeting_point: tuple[str, int]) -> None:
+        """Become one of `world` learners, each with an equal slice of every batch and the same parameters.
+
+        Rank 0 is the one that was asked for the meeting point.
+        """
         kind = "nccl" if self._device == "cuda" else "gloo"
-        torch.distributed.init_process_group(kind, init_method=meeting_point, rank=rank, world_size=world)
+        address, port = meeting_point
+        if address == LOOPBACK:
+            # Else it takes the address that the machine's name stands for.
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        listening = None if self._listening is None else self._listening.detach()
+        store = TCPStore(address, port, world, rank == 0, master_listen_fd=listening)
+        torch.distributed.init_process_group(kind, store=store, rank=rank, world_size=world)
         self._rank, self._world = rank, world
         self._algorithm.distribute(rank, world, _average_)
 

@@ -47,6 +47,16 @@ class Asked:
     """More than one where the first was late."""
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """One on its way: the weights, kept until its result has been handed over, and who evaluates them."""
+
+    weights: Reference
+    result: Reference
+    clock: dict[str, float]
+    evaluator: int
+
+
 @dataclass
 class Listeners:
     """Whom the loop tells. Each is called in the order of the steps."""
@@ -85,10 +95,12 @@ class Loop:
         self._owed: list[Label] = []
         self._versions: dict[int, Reference] = {}
         self._pending: deque[Callable[[], None]] = deque()
-        self._evaluations: dict[int, tuple[Reference, Reference, dict[str, float]]] = {}
+        self._evaluations: dict[int, Evaluation] = {}
         self._next_request = self._next_train = 0
         self.labelled_by = [0] * len(crew.updaters)
         """Chunks that each updater labelled and the learner took."""
+        self.evaluated_by = [0] * len(crew.evaluators)
+        """Evaluations that each evaluator was asked for."""
 
     def run(self, start: Checkpoint | None) -> None:
         """Raises `LearnerDiedError` where it must be run again from the last checkpoint."""
@@ -113,7 +125,7 @@ class Loop:
         self._source.begin(0 if start is None else start.step)
         if start is None or start.step == 0:
             self._versions[0] = learners.ask("target_weights")
-            if self._crew.evaluator is not None:
+            if self._crew.evaluators:
                 self._evaluate(0, learners.ask("policy_weights"))
             return
         chunk = -(-start.step // self._recipe.chunk_steps)
@@ -122,7 +134,7 @@ class Loop:
             kind, _, rest = name.partition(".")
             if kind == "weights":
                 self._versions[int(rest)] = self._backend.put(array)
-            elif kind == "evaluation" and self._crew.evaluator is not None:
+            elif kind == "evaluation" and self._crew.evaluators:
                 self._evaluate(int(rest), self._backend.put(array))
         if self._prioritised:
             # These draws were made by priorities that are gone; they were saved instead.
@@ -219,7 +231,7 @@ class Loop:
         if last or self._schedule.due(chunk, cadence.validate_every):
             diagnosis = learners.ask("diagnose")
             self._pending.append(lambda: self._listeners.diagnosed(done, self._backend.get(diagnosis)))
-        if self._crew.evaluator is not None and (last or self._schedule.due(chunk, cadence.eval_every)):
+        if self._crew.evaluators and (last or self._schedule.due(chunk, cadence.eval_every)):
             self._evaluate(done, learners.ask("policy_weights"))
         if last or self._schedule.due(chunk, cadence.checkpoint_every):
             self._checkpoint(done)
@@ -234,24 +246,28 @@ class Loop:
         chunk = self._next_train
         for version in [] if self._recipe.fused else range(self._schedule.version_for(chunk), chunk + 1):
             pipeline[f"weights.{version}"] = self._backend.get(self._versions[version])
-        for step, (weights, *_) in self._evaluations.items():
-            pipeline[f"evaluation.{step}"] = self._backend.get(weights)
+        for step, evaluation in self._evaluations.items():
+            pipeline[f"evaluation.{step}"] = self._backend.get(evaluation.weights)
         if self._prioritised:
             for number, asked in self._asked.items():
                 pipeline |= _rows_to_arrays(asked.rows, f"rows.{number}.")
         self._listeners.checkpointed(done, algorithm, pipeline)
 
     def _evaluate(self, step: int, weights: Reference) -> None:
-        result = self._backend.call(self._crew.evaluator, "evaluate", weights)
-        self._evaluations[step] = (weights, result, self._source.clock())
+        """Each evaluation is one evaluator's alone: its result is the same, however many there are."""
+        busy = [evaluation.evaluator for evaluation in self._evaluations.values()]
+        number = min(range(len(self._crew.evaluators)), key=lambda n: (busy.count(n), self.evaluated_by[n], n))
+        self.evaluated_by[number] += 1
+        result = self._backend.call(self._crew.evaluators[number], "evaluate", weights)
+        self._evaluations[step] = Evaluation(weights, result, self._source.clock(), number)
 
     def _collect_evaluations(self, *, wait: bool) -> None:
         """Hand over results in the order of their steps, those that are there (or all)."""
         for step in sorted(self._evaluations):
-            _, result, clock = self._evaluations[step]
-            if not wait and not self._backend.wait([result], 0.0):
+            evaluation = self._evaluations[step]
+            if not wait and not self._backend.wait([evaluation.result], 0.0):
                 return
-            self._listeners.evaluated(step, clock | self._backend.get(result))
+            self._listeners.evaluated(step, evaluation.clock | self._backend.get(evaluation.result))
             del self._evaluations[step]
 
     def _settle(self) -> None:

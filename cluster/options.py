@@ -106,6 +106,8 @@ class OnlineRecipe:
 
     def limiter(self, chunk_steps: int, runners: int) -> SamplesToInserts:
         """Raises `RunError` for bounds that could stop the run."""
+        if runners < 1:
+            raise RunError(f"--runners: found {runners}, expected at least 1: nobody else gathers fresh data.")
         rollout = runners * self.envs_per_runner * self.rollout_steps
         least = (chunk_steps / self.updates_per_step + rollout) / 2
         limiter = SamplesToInserts(
@@ -113,6 +115,13 @@ class OnlineRecipe:
         )
         limiter.check(chunk_steps, rollout)
         return limiter
+
+
+MOST_ACTORS = 10_000
+"""Of one role: each is a process."""
+
+LEAST_SHARE = 0.0001
+"""Of a CPU, a GPU or another resource: what Ray counts in."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +163,15 @@ class Topology:
             raise RunError("--learners: several learners are several processes; leave out --serial.")
         if self.replay_shards.count < 1 or self.learners.count < 1:
             raise RunError("--shards and --learners: expected at least 1 of each.")
+        for option, role in (
+            ("--shards", self.replay_shards),
+            ("--updaters", self.bellman_updaters),
+            ("--learners", self.learners),
+            ("--evaluators", self.evaluators),
+            ("--runners", self.env_runners),
+        ):
+            if not 0 <= role.count <= MOST_ACTORS:
+                raise RunError(f"{option}: found {role.count}, expected 0 to {MOST_ACTORS:,}.")
 
 
 @dataclass(frozen=True)

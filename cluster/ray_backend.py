@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,10 +19,12 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from cluster import ray_local
 from cluster.backend import LearnerDiedError
 from cluster.errors import RunError
 from cluster.options import Role, Topology
 from cluster.ray_session import connect
+from cluster.reporter import GAUGES
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +49,14 @@ class RayBackend:
         Raises `RunError` where the cluster has no room for them, saying what is missing.
         """
         self._started = not ray.is_initialized()
-        if self._started:
-            connect(topology.address)
+        joined = not self._started or connect(topology.address)
         self._environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        if not joined:
+            try:
+                _check_this_machine(places)
+            except RunError:
+                ray_local.end(keep_logs=False)
+                raise
         self._places = _fit(places)
         self._group = _reserve(self._places)
         placed = placement_group_table(self._group)["bundles_to_node_id"]
@@ -108,11 +116,11 @@ class RayBackend:
     def put(self, value: Any) -> Any:
         return ray.put(value)
 
-    def gauges(self, values: dict[str, float]) -> None:
+    def gauges(self, values: Mapping[str, float], labels: Mapping[str, str]) -> None:
         for name, value in values.items():
             if name not in self._gauges:
-                self._gauges[name] = Gauge(f"quiver_{name}", description=f"Quiver run: {name.replace('_', ' ')}.")
-            self._gauges[name].set(float(value))
+                self._gauges[name] = Gauge(f"quiver_{name}", description=GAUGES[name], tag_keys=tuple(labels))
+            self._gauges[name].set(value, tags=dict(labels))
 
     def node_of(self, name: str) -> str:
         return self._nodes[self._bundle[name]]
@@ -129,7 +137,7 @@ class RayBackend:
         self._actors.clear()
         remove_placement_group(self._group)
         if self._started:
-            ray.shutdown()
+            ray_local.end(keep_logs=isinstance(sys.exception(), Exception))
 
 
 def _first_line(error: Exception) -> str:
@@ -158,6 +166,28 @@ def _fit(places: Sequence[Place]) -> list[Place]:
         Place(place.name, replace(place.role, num_cpus=max(round(place.role.num_cpus * scale, 3), 0.001)))
         for place in places
     ]
+
+
+def _check_this_machine(places: Sequence[Place]) -> None:
+    """Raises `RunError` where Ray on this machine alone has too little of what the places ask for, CPUs apart.
+
+    A cluster may have it later, and a run waits for that. No node comes here.
+    """
+    wanted: dict[str, float] = {}
+    for place in places:
+        for name, amount in {"GPU": place.role.num_gpus, **place.role.resources}.items():
+            wanted[name] = wanted.get(name, 0.0) + amount
+    present = ray.cluster_resources()
+    lacking = ", ".join(
+        f"{name} ({amount:g} wanted, {present.get(name, 0):g} there)"
+        for name, amount in wanted.items()
+        if amount > present.get(name, 0)
+    )
+    if lacking:
+        raise RunError(
+            f"this machine has too little of what the roles ask for: {lacking}. Join a cluster that has it with "
+            "--address, leave it out of the --config, or, for GPU, use --device cpu."
+        )
 
 
 def _reserve(places: Sequence[Place]) -> PlacementGroup:

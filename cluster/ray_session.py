@@ -7,16 +7,16 @@ import os
 
 import ray
 
+from cluster import ray_local
 from cluster.errors import RunError
 
 
-def connect(address: str | None) -> None:
-    """Join the cluster at `address`, or start Ray on this machine."""
+def connect(address: str | None) -> bool:
+    """Join the cluster at `address`, or start Ray on this machine; returns whether it joined one."""
     address = address or os.environ.get("RAY_ADDRESS")
     try:
         if address is None:
-            # "local", since without an address Ray joins whatever cluster it finds on the machine.
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            ray_local.start()
         else:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
@@ -24,3 +24,4 @@ def connect(address: str | None) -> None:
             f"--address {address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, "
             "or leave out --address to start Ray on this machine."
         ) from error
+    return address is not None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,8 +16,37 @@ from cluster.options import Cadence
 from cluster.run_folder import MetricsWriter
 from cluster.schedule import Schedule
 
-Gauges = Callable[[dict[str, float]], None]
-"""Sets Prometheus gauges by name, where the backend has them."""
+GAUGES = {
+    "step": "Gradient steps done.",
+    "steps_total": "Gradient steps that the run ends after.",
+    "steps_per_second": "Gradient steps per second since the last record.",
+    "staleness_steps": "Gradient steps between the weights that labelled a batch and those that it trained.",
+    "learner_restarts": "How often the learner died and was started again from a checkpoint.",
+    "return_mean": "Mean return of the newest evaluation.",
+    "success_rate": "Share of the newest evaluation's episodes that succeeded, where the environment tells.",
+    "normalized_score": "Return of the newest evaluation, 0 and 100 being the dataset's reference scores.",
+    # Of fine-tuning.
+    "env_steps": "Environment steps in the online store.",
+    "fresh_episodes": "Episodes in the online store.",
+    "fresh_share": "Share of fresh transitions in the newest batch.",
+    "policy_staleness": "Gradient steps that the runners' weights are behind the learner's.",
+    "waited_for_data": "Seconds that the learner has waited for fresh data.",
+    "runners_busy": "Environment runners that are stepping environments now.",
+    "quarantined": "Episodes that were set aside, since something in them was damaged.",
+}
+"""Every Prometheus gauge of a run: Prometheus shows it as `ray_quiver_NAME`, with the labels of `labels_of`."""
+
+OF_EVALUATIONS = ("return_mean", "success_rate", "normalized_score")
+
+Gauges = Callable[[Mapping[str, float], Mapping[str, str]], None]
+"""Sets Prometheus gauges by name, with these labels, where the backend has them."""
+
+
+def labels_of(run: Path) -> dict[str, str]:
+    """What tells a run's gauges from another's: `run`, its folder's name, and `run_id`, eight digits of a hash of its
+    path, for folders of one name."""
+    path = run.absolute()
+    return {"run": path.name, "run_id": hashlib.sha256(str(path).encode()).hexdigest()[:8]}
 
 
 class Reporter:
@@ -31,11 +62,14 @@ class Reporter:
         fused: bool,
         start: int,
         seconds: float,
+        restarts: int = 0,
+        run: Path,
         gauges: Gauges,
     ) -> None:
         self._writer, self._schedule, self._cadence, self._console = writer, schedule, cadence, console
         self._fused = fused
-        self._gauges = gauges
+        self._gauges, self._labels = gauges, labels_of(run)
+        self._restarts = restarts
         self._began = time.monotonic() - seconds
         self._mark = (start, time.monotonic())
         self.evaluations: list[dict[str, Any]] = []
@@ -81,7 +115,14 @@ class Reporter:
             **metrics,
         }
         self._writer.write(done, "train", record)
-        self._gauges({"step": done, "steps_per_second": speed, "staleness_steps": record["staleness"]})
+        progress = {
+            "step": done,
+            "steps_total": self._schedule.steps,
+            "steps_per_second": speed,
+            "staleness_steps": record["staleness"],
+            "learner_restarts": self._restarts,
+        }
+        self._show(metrics | progress)
         self._progress.update(self._task, speed=f"{speed:.0f} steps/s")
         if not self._console.is_terminal:
             losses = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name.endswith("loss"))
@@ -95,13 +136,18 @@ class Reporter:
         self.evaluations.append({"step": step, **result})
         self._writer.write(step, "evaluation", {"seconds": round(self.seconds(), 3), **result})
         news = describe(result)
-        self._gauges({"return_mean": result["return_mean"]})
+        self._show({name: result.get(name) for name in OF_EVALUATIONS})
         self._progress.update(self._task, news=f"at {step}: {news}")
         if not self._console.is_terminal:
             self._console.print(f"step {step}  evaluation: {news}", highlight=False)
 
     def offset(self) -> int:
         return self._writer.offset()
+
+    def _show(self, values: Mapping[str, Any]) -> None:
+        """Set the gauges among these values; one that is not known keeps what it showed."""
+        known = {name: float(values[name]) for name in GAUGES if values.get(name) is not None}
+        self._gauges(known, self._labels)
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.options import Role
@@ -30,7 +30,7 @@ class SerialBackend:
     def put(self, value: Any) -> Any:
         return value
 
-    def gauges(self, values: dict[str, float]) -> None:
+    def gauges(self, values: Mapping[str, float], labels: Mapping[str, str]) -> None:
         pass
 
     def node_of(self, name: str) -> str:

@@ -64,6 +64,8 @@ def supervise(
             fused=recipe.fused,
             start=start.step if start else 0,
             seconds=history["seconds"],
+            restarts=history["learner_restarts"],
+            run=folder.path,
             gauges=crew.backend.gauges,
         )
         with reporter:
@@ -93,6 +95,10 @@ def supervise(
                 ],
                 "updaters": [
                     {"name": f"bellman_updater-{n}", "chunks": chunks} for n, chunks in enumerate(loop.labelled_by)
+                ],
+                "evaluators": [
+                    {"name": f"evaluator-{n}", "evaluations": evaluations}
+                    for n, evaluations in enumerate(loop.evaluated_by)
                 ],
                 "learner_restarts": history["learner_restarts"],
                 "evaluations": reporter.evaluations,

@@ -7,15 +7,50 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from cluster.errors import RunError
-from cluster.options import Role, Topology
+from cluster.options import LEAST_SHARE, MOST_ACTORS, Role, Topology
 
 WHERE = "metadata.quiver"
 _DEFAULTS = Topology()
+
+MOST = 1_000_000
+"""Of a CPU, a GPU or another resource, that one actor may ask for: no node has so many."""
+
+# What no resource of one's own is called, and what to write instead. Ray refuses these names late; the empty one
+# aborts the driver.
+_RESERVED = {
+    "": "a name",
+    "CPU": "num_cpus beside `resources`",
+    "GPU": "num_gpus beside `resources`",
+    "memory": "a resource of your own: Quiver reserves no memory",
+    "object_store_memory": "a resource of your own: Quiver reserves no memory",
+    "bundle": "another name: Ray uses it for itself",
+}
+
+
+def _countable(amount: float) -> float:
+    if 0.0 < amount < LEAST_SHARE:
+        raise ValueError(f"0, or at least {LEAST_SHARE:g}, which is what Ray counts in")
+    return amount
+
+
+def _whole_above_one(amount: float) -> float:
+    if amount > 1.0 and not amount.is_integer():
+        raise ValueError("a share of one GPU, or a whole number of them")
+    return amount
+
+
+def _resource_name(name: str) -> str:
+    if name in _RESERVED:
+        raise ValueError(_RESERVED[name])
+    return name
+
+
+_Amount = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False), AfterValidator(_countable)]
 
 
 class _Section(BaseModel):
@@ -26,10 +61,10 @@ class _Section(BaseModel):
 class RoleSection(_Section):
     """What stands under one role. What is left out keeps the role's default."""
 
-    count: int | None = Field(default=None, ge=0)
-    num_cpus: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    num_gpus: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    resources: dict[str, float] | None = None
+    count: int | None = Field(default=None, ge=0, le=MOST_ACTORS)
+    num_cpus: _Amount | None = None
+    num_gpus: Annotated[_Amount, AfterValidator(_whole_above_one)] | None = None
+    resources: dict[Annotated[str, AfterValidator(_resource_name)], _Amount] | None = None
 
     def over(self, role: Role) -> Role:
         """`role` with what the file says of it."""
@@ -71,7 +106,7 @@ def read_topology(path: Path) -> Topology:
         record = yaml.safe_load(path.read_text())
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror}); --config names a YAML file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: is no YAML ({' '.join(str(error).split())}).") from error
     section: Any = record
     for key in WHERE.split("."):
@@ -88,9 +123,8 @@ def parse_topology(section: Any, where: str) -> Topology:
     except ValidationError as error:
         raise RunError("\n".join(f"{where}: {_message(entry)}" for entry in error.errors())) from None
     roles = {name: getattr(checked.roles, name).over(getattr(_DEFAULTS, name)) for name in RolesSection.model_fields}
-    for name in ("replay_shards", "learners"):
-        if roles[name].count < 1:
-            raise RunError(f"{where}: {WHERE}.roles.{name}.count: found {roles[name].count}, expected at least 1.")
+    for name, role in roles.items():
+        _check_role(name, role, f"{where}: {WHERE}.roles.{name}")
     return Topology(
         **roles,
         address=checked.address,
@@ -101,14 +135,40 @@ def parse_topology(section: Any, where: str) -> Topology:
     )
 
 
+def _check_role(name: str, role: Role, where: str) -> None:
+    """Raises `RunError` for what such a role cannot make use of."""
+    if name in ("replay_shards", "learners") and role.count < 1:
+        raise RunError(f"{where}.count: found {role.count}, expected at least 1.")
+    if name == "online_writers" and role.count != 1:
+        raise RunError(
+            f"{where}.count: found {role.count}, expected 1: an online store has one writer, which "
+            "`quiver finetune` starts and `quiver train` leaves out. Leave out the key."
+        )
+    if name in ("replay_shards", "online_writers") and role.num_gpus > 0:
+        raise RunError(f"{where}.num_gpus: found {role.num_gpus:g}, but this role has no use for a GPU. Leave it out.")
+
+
 def _message(entry: Any) -> str:
-    parents, key = [str(part) for part in entry["loc"][:-1]], str(entry["loc"][-1]) if entry["loc"] else ""
+    # In a dictionary, an entry about a key itself ends so.
+    path = [str(part) for part in entry["loc"] if part != "[key]"]
+    parents, key = path[:-1], path[-1] if path else ""
     full = ".".join([WHERE, *parents, key]).rstrip(".")
     if entry["type"] == "extra_forbidden":
         known = list(_SECTIONS[".".join(parents)].model_fields)
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}."
         return f"{full}: unknown; {hint}"
+    found = _shown(entry["input"])
     if entry["type"] == "model_type":
-        return f"{full}: found {entry['input']!r}, expected keys with values below it."
-    return f"{full}: found {entry['input']!r}, expected: {entry['msg'].removeprefix('Input should be ')}."
+        return f"{full}: found {found}, expected keys with values below it."
+    expected = entry["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"{full}: found {found}, expected: {expected}."
+
+
+def _shown(value: Any) -> str:
+    """A value in at most a line of text."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a number too long to show"
+    return text if len(text) <= 100 else f"{text[:100]}…"

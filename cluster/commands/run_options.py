@@ -81,6 +81,8 @@ class Machines:
     """Bellman updaters, which label batches with targets. 0: the learner does it. auto: what processors are left."""
     learners: int = _TOPOLOGY.learners.count
     """Data-parallel learners."""
+    evaluators: int = _TOPOLOGY.evaluators.count
+    """Evaluators: with several, that many evaluations run side by side. 0 leaves evaluation out."""
     stage: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
     """A folder on each node's own disk to which shards are copied, and verified, first."""
     allow_mixed: bool = _TOPOLOGY.allow_mixed
@@ -105,7 +107,8 @@ class Pipeline:
     shards_per_draw: Annotated[int | None, tyro.conf.arg(metavar="N")] = _RECIPE.shards_per_draw
     """At most so many shards serve one batch; for large clusters. Part of the result."""
     device: Annotated[str, tyro.conf.arg(metavar="auto|cpu|cuda")] = "auto"
-    """Where the learner computes. auto: on a GPU where there is one."""
+    """Where every role computes. cpu: no role asks for a GPU. cuda: learners and updaters do. auto: as the --config
+    says; where it says nothing, on this machine's GPU if it has one, and on the CPU of a cluster."""
     compile: bool = _RECIPE.compile
     """Compile the training step with torch.compile: slow to start, then faster."""
     threads: int = _RECIPE.threads
@@ -215,6 +218,7 @@ def _topology(options: RunOptions) -> Topology:
         address=None if options.serial else options.address,
         replay_shards=replace(base.replay_shards, count=options.shards),
         learners=replace(base.learners, count=options.learners),
+        evaluators=replace(base.evaluators, count=options.evaluators),
         bellman_updaters=replace(base.bellman_updaters, count=_updaters(options)),
     )
 
@@ -275,6 +279,7 @@ def with_topology(options: Options, topology: Topology) -> Options:
         shards=topology.replay_shards.count,
         updaters=str(topology.bellman_updaters.count),
         learners=topology.learners.count,
+        evaluators=topology.evaluators.count,
         stage=topology.stage,
         allow_mixed=topology.allow_mixed,
         max_restarts=topology.max_restarts,

@@ -139,7 +139,7 @@ def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> 
     asked = environment(
         options.env, options.env_kwargs, options.reset_options, options.observation_key, of_data(options)
     )
-    if options.eval_episodes == 0:
+    if options.eval_episodes == 0 or options.evaluators == 0:
         return None
     if asked is not None or options.resume:
         return asked

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 SESSION = "QUIVER_TEST_SESSION"
@@ -44,3 +46,48 @@ def records(run: Path) -> int:
     """Lines of a run's metrics so far."""
     metrics = run / "metrics.jsonl"
     return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+
+
+def listening_addresses(program: int) -> dict[str, list[str]]:
+    """By their names, the addresses of the TCP sockets that a process and all it started listen on."""
+    listening = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":
+                listening[f"socket:[{fields[9]}]"] = _address(fields[1].split(":")[0])
+    found: dict[str, list[str]] = {}
+    for process in _descendants(program):
+        try:
+            name = Path(f"/proc/{process}/comm").read_text().strip()
+            entries = list(Path(f"/proc/{process}/fd").iterdir())
+        except OSError:
+            continue
+        for entry in entries:
+            with contextlib.suppress(OSError):  # closed by now
+                if (opened := os.readlink(entry)) in listening:
+                    found.setdefault(name, []).append(listening[opened])
+    return found
+
+
+def _descendants(program: int) -> list[int]:
+    """The process, and all that descend from it."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    found = [program]
+    for process in found:
+        found += [child for child, parent in parents.items() if parent == process]
+    return found
+
+
+def _address(digits: str) -> str:
+    """As /proc/net/tcp has it, in words of four bytes, the last byte first."""
+    raw = bytes.fromhex(digits)
+    address = ip_address(b"".join(raw[start : start + 4][::-1] for start in range(0, len(raw), 4)))
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)

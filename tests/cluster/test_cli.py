@@ -102,7 +102,8 @@ def test_a_knob_is_an_option():
 
 def test_updaters_make_a_run_that_is_not_fused():
     assert train.settle(parsed())[0].fused
-    recipe, topology, _ = train.settle(parsed("--updaters", "3", "--shards", "2"))
+    recipe, topology, _ = train.settle(parsed("--updaters", "3", "--shards", "2", "--evaluators", "4"))
+    assert topology.evaluators.count == 4
     assert not recipe.fused
     assert topology.bellman_updaters.count == 3
     assert topology.replay_shards.count == 2
@@ -116,6 +117,9 @@ def test_updaters_auto_is_at_least_one_and_leaves_the_learner_its_processor(monk
         train.settle(parsed("--updaters", "auto", "--address", "auto"))
     with pytest.raises(RunError, match="--updaters: found 'many'"):
         train.settle(parsed("--updaters", "many"))
+    for option, count in (("--evaluators", "-1"), ("--updaters", "10001"), ("--shards", "1000000000")):
+        with pytest.raises(RunError, match=f"{option}: found {count}, expected 0 to 10,000"):
+            train.settle(parsed(option, count))
 
 
 def test_the_topology_file_comes_first_and_options_go_over_it():

@@ -17,7 +17,7 @@ from cluster import reproduce
 from cluster.build import AlgorithmSpec
 from cluster.commands import train as command
 from cluster.evaluator import EvaluationSpec, Evaluator, headline
-from cluster.options import Cadence, Recipe
+from cluster.options import Cadence, Recipe, Role
 from cluster.policy import acting, load_policy
 from cluster.train import train
 from envs import EnvSpec, RandomPolicy
@@ -93,6 +93,24 @@ def test_a_loaded_policy_scores_what_the_run_recorded(serial_run: Path) -> None:
         EnvSpec.from_json(config["environment"]), acting(algorithm, seed=0), episodes=3, seed=config["recipe"]["seed"]
     )
     assert again.return_mean == evaluations(serial_run)[-1]["return_mean"]
+
+
+@pytest.mark.parametrize(("evaluators", "shares"), [(2, [2, 2]), (3, [2, 1, 1])])
+def test_several_evaluators_take_turns_and_find_the_same(
+    pendulum: Path, serial_run: Path, tmp_path: Path, evaluators: int, shares: list[int]
+) -> None:
+    topology = replace(SERIAL, evaluators=Role(evaluators))
+    result = train(recipe(pendulum), topology, CADENCE, run=tmp_path / "run", environment=PENDULUM)
+    assert [found["evaluations"] for found in result.summary["evaluators"]] == shares
+    assert evaluations(tmp_path / "run") == evaluations(serial_run)
+    assert_same_parameters(tmp_path / "run", serial_run)
+
+
+def test_no_evaluator_no_evaluation(pendulum: Path, serial_run: Path, tmp_path: Path) -> None:
+    topology = replace(SERIAL, evaluators=Role(0))
+    result = train(recipe(pendulum), topology, CADENCE, run=tmp_path / "run", environment=PENDULUM)
+    assert result.summary["evaluators"] == result.evaluations == []
+    assert_same_parameters(tmp_path / "run", serial_run)
 
 
 # --- Discounted returns ---

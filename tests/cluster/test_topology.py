@@ -63,6 +63,50 @@ def test_what_a_role_leaves_out_keeps_its_default():
             "f: metadata.quiver.roles.learners.resources.arm: found 'one', expected: a valid number.",
         ),
         ({"allow_mixed": "yes please"}, "f: metadata.quiver.allow_mixed: found 'yes please'"),
+        (
+            {"roles": {"online_writers": {"count": 2}}},
+            r"f: metadata.quiver.roles.online_writers.count: found 2, expected 1: .* Leave out the key\.",
+        ),
+        ({"roles": {"online_writers": {"count": 0}}}, "f: metadata.quiver.roles.online_writers.count: found 0"),
+        (
+            {"roles": {"replay_shards": {"num_gpus": 0.5}}},
+            r"f: metadata.quiver.roles.replay_shards.num_gpus: found 0.5, .* Leave it out\.",
+        ),
+        *(
+            (
+                {"roles": {"evaluators": {key: value}}},
+                f"f: metadata.quiver.roles.evaluators.{key}: found {found}, expected: .*",
+            )
+            for key, value, found in (
+                ("count", 10_001, "10001"),
+                ("count", 1.0, "1.0"),
+                ("count", True, "True"),
+                ("count", 10**5_000, "a number too long to show"),
+                ("num_cpus", -1, "-1"),
+                ("num_cpus", float("nan"), "nan"),
+                ("num_cpus", float("inf"), "inf"),
+                ("num_cpus", 1e300, "1e\\+300"),
+                ("num_cpus", 1e-9, "1e-09"),
+                ("num_gpus", 1.5, "1.5"),
+                ("num_gpus", "1", "'1'"),
+            )
+        ),
+        *(
+            (
+                {"roles": {"evaluators": {"resources": {name: amount}}}},
+                f"f: metadata.quiver.roles.evaluators.resources.{name}: found {found}, expected: .*",
+            )
+            for name, amount, found in (
+                ("arm", -1, "-1"),
+                ("arm", float("nan"), "nan"),
+                ("arm", 1e300, "1e\\+300"),
+                ("GPU", 1, "'GPU'"),
+                ("memory", 1, "'memory'"),
+                ("bundle", 1, "'bundle'"),
+            )
+        ),
+        # Ray's own code would abort the driver.
+        ({"roles": {"evaluators": {"resources": {"": 1}}}}, "f: metadata.quiver.roles.evaluators.resources: found ''"),
     ],
 )
 def test_what_does_not_fit_is_named_by_its_key(section: Any, message: str):
@@ -88,6 +132,8 @@ def test_a_file_that_is_not_there(tmp_path: Path):
         ("cluster_name: x", "has no metadata.quiver"),
         ("metadata: {quiver: }", "has no metadata.quiver"),
         ("- 1", "has no metadata.quiver"),
+        (f"metadata: {'9' * 5_000}", "is no YAML"),
+        ("[" * 5_000, "is no YAML"),
     ],
 )
 def test_a_file_that_says_nothing_to_us(tmp_path: Path, text: str, message: str):
