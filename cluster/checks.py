@@ -74,7 +74,7 @@ def check_actors(crew: Crew, *, allow_mixed: bool) -> dict[str, str]:
     in the last bits, unless `allow_mixed`.
     """
     backend = crew.backend
-    others = [crew.evaluator, crew.writer, *crew.runners]
+    others = [*crew.evaluators, crew.writer, *crew.runners]
     waiting = [backend.call(shard, "rows_served") for shard in crew.shards]
     waiting += [backend.call(actor, "ready") for actor in others if actor is not None]
     fingerprints = [backend.call(updater, "fingerprint") for updater in crew.updaters]
