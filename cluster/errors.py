@@ -1,4 +1,4 @@
-"""The one exception of a run that cannot start or go on as asked."""
+"""Errors of a run that cannot start or go on as asked."""
 
 
 class RunError(RuntimeError):
@@ -6,3 +6,7 @@ class RunError(RuntimeError):
 
     The message names the file or option, what was found, what was expected and the remedy.
     """
+
+
+class RayLostError(RunError):
+    """Ray is gone, or a part of it without which this process cannot use the rest: only another process can go on."""
