@@ -16,6 +16,7 @@ _START = "Start one with `ray start --head`, or leave out --address to start Ray
 # What a client of HTTP/2, and so of gRPC, says first: the preface, and empty settings.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _SETTINGS = 4
+_SILENT = f"did not answer within {ANSWER_TIMEOUT:.0f} s"
 
 
 def settle_address(address: str | None) -> str | None:
@@ -67,7 +68,7 @@ def _parsed(address: str, where: str) -> tuple[str, int]:
 
 def _greet(host: str, port: int, where: str) -> None:
     """Raises `RunError` unless a gRPC server answers there."""
-    trouble: list[str] = ["did not answer"]
+    trouble: list[str] = [_SILENT]
 
     def greet() -> None:
         trouble[0] = _trouble(host, port)
@@ -77,10 +78,7 @@ def _greet(host: str, port: int, where: str) -> None:
     thread.start()
     thread.join(ANSWER_TIMEOUT)
     if trouble[0]:
-        raise RunError(
-            f"{where}: no Ray cluster answers there ({host}:{port} {trouble[0]}; waited at most {ANSWER_TIMEOUT:.0f} "
-            f"s). {_START}"
-        )
+        raise RunError(f"{where}: no Ray cluster answers there ({host}:{port} {trouble[0]}). {_START}")
 
 
 def _trouble(host: str, port: int) -> str:
@@ -97,7 +95,7 @@ def _trouble(host: str, port: int) -> str:
     except socket.gaierror as error:
         return f"has no such name: {error.strerror}"
     except TimeoutError:
-        return "did not answer"
+        return _SILENT
     except OSError as error:
         return f"does not answer: {error.strerror or error}"
     return "" if len(answer) == 9 and answer[3] == _SETTINGS else "answers, but not as Ray's GCS does"

@@ -31,9 +31,9 @@ def connect(address: str | None) -> bool:
         with time_limit(START_TIMEOUT, f"{late} Ray's logs are in {log_folder()}."), handlers_kept():
             if address is None:
                 # "local", since without an address Ray joins whatever cluster it finds on the machine.
-                ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+                ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
             else:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except BaseException as error:
         ray.shutdown()
         if address is not None and isinstance(error, (ConnectionError, ValueError, RuntimeError)):

@@ -28,6 +28,24 @@ def actor_processes(role: str) -> list[int]:
     return sorted(found)
 
 
+def children(process: int) -> list[int]:
+    """Process ids of a process's children."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == process:
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+def command_of(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
 def kill(process: int) -> None:
     os.kill(process, signal.SIGKILL)
 
