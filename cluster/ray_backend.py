@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 
 PLACEMENT_TIMEOUT = 300.0
 """Seconds to wait for the resources of a run."""
-TELL_EVERY = 30.0
-"""Seconds after which that wait says again what is missing."""
+TELL_FIRST, TELL_EVERY = 3.0, 30.0
+"""Seconds after which that wait says what is missing, and then again."""
 PATIENCE = 1.0
 """Seconds that one call waits, before it is seen again whether Ray lives."""
 STOP_TIMEOUT = 20.0
@@ -224,20 +224,20 @@ class RayBackend:
             bundles.append(bundle)
         with self._calling():
             self._group = group = placement_group(bundles, strategy="SPREAD")
-        begun, told = time.monotonic(), 0.0
+        begun, tell_at = time.monotonic(), TELL_FIRST
         while True:
             with self._calling():
                 # In short waits, since it listens to no signal.
                 if group.wait(PATIENCE):
                     break
                 waited = time.monotonic() - begun
-                if waited < min(told + TELL_EVERY, PLACEMENT_TIMEOUT):
+                if waited < min(tell_at, PLACEMENT_TIMEOUT):
                     continue
                 message = f"{_missing(bundles)}; waited {waited:.0f} s for a placement of {len(bundles)} roles"
             if waited >= PLACEMENT_TIMEOUT:
                 raise RunError(f"{message}. Add nodes, or lower the counts in ray_config.yaml's metadata.quiver.")
             logger.warning(message)
-            told = waited
+            tell_at = waited + TELL_EVERY
         with self._calling():
             _, placed = group_state(group)
         self._watch.follow(group, placed, lambda: _missing(bundles))

@@ -12,5 +12,5 @@ from cluster import cli, ray_watch  # noqa: E402
 
 if __name__ == "__main__":
     ray_watch.GCS_TIMEOUT = 6.0
-    ray_watch.REPLACEMENT_TIMEOUT = 25.0
+    ray_watch.REPLACEMENT_TIMEOUT = 15.0
     sys.exit(cli.main())

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from cluster.ray_watch import GCS_TIMEOUT, REPLACEMENT_TIMEOUT
-from tests.cluster.processes import children, command_of, kill, records, wait_until
+from tests.cluster.processes import alive, children, command_of, descendants, kill, records, wait_until
 from tests.cluster.runs import assert_same_parameters, recipe, run_once
 
 pytestmark = pytest.mark.slow
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray")
 
 PROGRAM = Path(__file__).with_name("impatient_cli.py")
-STEPS = 8_000
+STEPS = 6_000
 TOPOLOGY = """
 metadata:
   quiver:
@@ -39,6 +38,15 @@ FAST = {
     "health_check_failure_threshold": 3,
 }
 """How soon the GCS takes a node for dead that says nothing."""
+
+
+def training(dataset: Path) -> list[str]:
+    """Options of a small run: chunks of four steps, each of which leaves a record."""
+    return [
+        *("--dataset", str(dataset), "--algo", "iql", "--hidden", "16", "16", "--batch-size", "16"),
+        *("--chunk-steps", "4", "--steps", str(STEPS), "--updaters", "2", "--shards", "2"),
+        *("--log-every", "4", "--validate-every", "0", "--checkpoint-every", "100"),
+    ]
 
 
 class Driver:
@@ -110,22 +118,17 @@ def test_each_of_rays_processes_killed_ends_a_run_with_a_reason_or_not_at_all(
 ) -> None:
     run, topology = tmp_path / "run", tmp_path / "topology.yaml"
     topology.write_text(TOPOLOGY)
-    begin = [
-        *("--dataset", str(dataset), "--algo", "iql", "--hidden", "16", "16", "--batch-size", "16"),
-        *("--chunk-steps", "4", "--steps", str(STEPS), "--config", str(topology)),
-        *("--log-every", "4", "--validate-every", "0", "--checkpoint-every", "100"),
-    ]
     head = cluster.head_node
 
     # A node that no other can stand in for: the run waits, and goes on when there is another.
     worker = cluster.add_node(num_cpus=2, resources={"robot": 1})
-    driver = Driver(run, cluster.address, *begin)
+    driver = Driver(run, cluster.address, *training(dataset), "--config", str(topology))
     driver.trains_on()
     for name in ("monitor", "dashboard", "log_monitor"):
         kill(server(head, name))
     driver.trains_on()
     kill(raylet(worker))
-    driver.says("waiting up to 25 s for places for all roles (robot: 1 wanted, 0 in the cluster)")
+    driver.says("waiting up to 15 s for places for all roles (robot: 1 wanted, 0 in the cluster)")
     worker = cluster.add_node(num_cpus=2, resources={"robot": 1})
     driver.trains_on()
     kill(agent(worker, "RuntimeEnvAgent"))
@@ -137,7 +140,7 @@ def test_each_of_rays_processes_killed_ends_a_run_with_a_reason_or_not_at_all(
     status, told = driver.ends(60)
     assert status == 2
     assert "was lost: dashboard_agent failed and raylet fate-shares with it" in told
-    assert "No other node had room for its roles within 25 s (robot: 1 wanted, 0 in the cluster)" in told
+    assert "No other node had room for its roles within 15 s (robot: 1 wanted, 0 in the cluster)" in told
     assert "go on with --resume" in told
 
     # The driver's own node: its agent, and in the next run its raylet.
@@ -170,7 +173,42 @@ def test_each_of_rays_processes_killed_ends_a_run_with_a_reason_or_not_at_all(
     assert "gcs_server.out" in told
     assert "Start Ray again first, then go on with --resume." in told
 
-    small = recipe(dataset, steps=STEPS)
-    run_once(tmp_path / "unharmed", small)
-    assert subprocess.run([sys.executable, str(PROGRAM), "train", "--run", str(run), "--resume", "--serial"]).returncode == 0
+    run_once(tmp_path / "unharmed", recipe(dataset, steps=STEPS))
+    last = Driver(run, None, "--resume", "--serial")
+    assert last.ends(120)[0] == 0
     assert_same_parameters(run, tmp_path / "unharmed")
+
+
+def test_ray_that_the_run_started_ends_with_it(dataset: Path, tmp_path: Path) -> None:
+    """Where its GCS is lost, where SIGTERM ends the run, and where that waits for resources in vain."""
+    run = tmp_path / "run"
+    driver = Driver(run, None, *training(dataset))
+    driver.trains_on(10)
+    (gcs,) = [process for process in children(driver.process.pid) if "gcs_server" in command_of(process)]
+    started = descendants(driver.process.pid)
+    kill(gcs)
+    status, told = driver.ends(20)
+    assert status == 2
+    assert "has not answered for 6 s" in told
+    assert "Go on with --resume: it starts Ray anew." in told
+    wait_until(lambda: not alive(started), "Ray's processes to end", 20.0)
+
+    driver = Driver(run, None, "--resume")
+    driver.trains_on(10)
+    started = descendants(driver.process.pid)
+    driver.process.send_signal(signal.SIGTERM)
+    status, told = driver.ends(30)
+    assert status == 143
+    assert told == f"quiver train: ended by SIGTERM. Go on with: quiver train --run {run} --resume"
+    wait_until(lambda: not alive(started), "Ray's processes to end", 20.0)
+
+    elsewhere, topology = tmp_path / "elsewhere", tmp_path / "topology.yaml"
+    topology.write_text(TOPOLOGY)
+    driver = Driver(elsewhere, None, *training(dataset), "--config", str(topology))
+    driver.says("robot: 1 wanted, 0 in the cluster; waited")
+    started = descendants(driver.process.pid)
+    driver.process.send_signal(signal.SIGTERM)
+    status, told = driver.ends(30)
+    assert status == 143
+    assert "ended by SIGTERM" in told
+    wait_until(lambda: not alive(started), "Ray's processes to end", 20.0)
