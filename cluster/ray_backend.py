@@ -32,7 +32,7 @@ from cluster.backend import LearnerDiedError
 from cluster.errors import RunError
 from cluster.options import Role, Topology
 from cluster.ray_session import connect, log_folder
-from cluster.ray_watch import Watch, group_state
+from cluster.ray_watch import Watch, end_started, group_state
 
 logger = logging.getLogger(__name__)
 
@@ -191,10 +191,11 @@ class RayBackend:
                 ray.kill(actor)
 
     def stop(self) -> None:
-        """Ends within `STOP_TIMEOUT`, whatever Ray does. Where Ray is lost there is nothing to end: its actors end
-        with it, and what was started for this process with this process."""
+        """Ends within `STOP_TIMEOUT`, whatever Ray does. Where Ray is lost there is nothing to ask it for: its actors
+        end with it."""
         self._watch.stop()
         if self._watch.lost:
+            end_started()
             return
 
         def stop() -> None:

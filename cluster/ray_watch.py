@@ -261,8 +261,22 @@ def time_limit(seconds: float, message: str) -> Iterator[None]:
 
 
 def end_process(message: str) -> None:
-    """Say why, and end this process at once, from any thread. What Ray started for it ends with it."""
+    """Say why, and end this process at once, from any thread, with what Ray started for it."""
     with contextlib.suppress(Exception):
         print(f"error: {message}", file=sys.stderr, flush=True)
         sys.stdout.flush()
+    end_started()
     os._exit(MISUSED)
+
+
+def end_started() -> None:
+    """End the processes of Ray that this process started, without asking them; those of a cluster that it joined are
+    none of its descendants. They would notice that Ray is lost, but only in a minute or two."""
+    import psutil  # type: ignore[import-untyped]  # Ray brings it along
+
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                command = process.cmdline()
+                if any(part.startswith("ray::") or "/ray/" in part for part in command[:3]):
+                    process.kill()

@@ -69,9 +69,7 @@ def test_a_serial_run_says_how_to_go_on(dataset: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_collecting_leaves_nothing_behind(tmp_path: Path) -> None:
     out = tmp_path / "logs"
-    process = quiver(
-        "collect", "--env", "Pendulum-v1", "--policy", "random", "--episodes", "100000", "--out", str(out)
-    )
+    process = quiver("collect", "--env", "Pendulum-v1", "--policy", "random", "--episodes", "100000", "--out", str(out))
     wait_until(lambda: any(tmp_path.iterdir()) or process.poll() is not None, "the first file")
     process.send_signal(signal.SIGHUP)
     assert ended(process) == (129, "quiver collect: ended by SIGHUP.")
