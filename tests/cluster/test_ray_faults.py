@@ -26,8 +26,8 @@ metadata:
   quiver:
     max_restarts: 5
     roles:
-      replay_shards: {count: 2, num_cpus: 0.1}
-      bellman_updaters: {count: 2, num_cpus: 0.1}
+      replay_shards: {count: 1, num_cpus: 0.1}
+      bellman_updaters: {count: 1, num_cpus: 0.1}
       learners: {num_cpus: 0.1, resources: {robot: 1}}
 """
 """The learner is where a node has the resource `robot`, and nowhere else."""
@@ -44,7 +44,7 @@ def training(dataset: Path) -> list[str]:
     """Options of a small run: chunks of four steps, each of which leaves a record."""
     return [
         *("--dataset", str(dataset), "--algo", "iql", "--hidden", "16", "16", "--batch-size", "16"),
-        *("--chunk-steps", "4", "--steps", str(STEPS), "--updaters", "2", "--shards", "2"),
+        *("--chunk-steps", "4", "--steps", str(STEPS), "--updaters", "1", "--shards", "1"),
         *("--log-every", "4", "--validate-every", "0", "--checkpoint-every", "100"),
     ]
 
