@@ -104,7 +104,8 @@ class Served:
     """A run's crew, of which the shard actors are used and the consumer is this process."""
 
     def __init__(self, dataset: Dataset, shards: int, in_flight: int) -> None:
-        from cluster.ray_backend import Place, RayBackend
+        from cluster.ray_backend import RayBackend
+        from cluster.room import Place
 
         self._dataset, self._in_flight = dataset, in_flight
         self._view: View = dataset.view()

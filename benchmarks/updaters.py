@@ -227,7 +227,8 @@ def _steady(seen: Sequence[tuple[float, int]], depth: int) -> float:
 
 
 def _ray_backend(topology: Topology, updaters: int) -> Backend:
-    from cluster.ray_backend import Place, RayBackend
+    from cluster.ray_backend import RayBackend
+    from cluster.room import Place
 
     names = ["replay_shard-0", "learner-0", *(f"bellman_updater-{number}" for number in range(updaters))]
     # Small shares in Ray's books: several crews live side by side, and take turns.

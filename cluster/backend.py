@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from cluster.errors import RunError
 from cluster.options import Role
 
 Actor = Any
 Reference = Any
 
 
-class LearnerDiedError(RuntimeError):
+class LearnerDiedError(RunError):
     """The learner's process is gone: go back to the last checkpoint."""
 
 
@@ -25,7 +26,8 @@ class Backend(Protocol):
         """A reference to the result (or to each of `returns` results). Arguments may be references."""
 
     def get(self, reference: Reference) -> Any:
-        """The value. Raises what the call raised; `LearnerDiedError` where it is lost with its process."""
+        """The value. Raises what the call raised; `LearnerDiedError` where it is lost with its process; `RunError`, as
+        all methods may, where the world that the actors live in is lost."""
 
     def wait(self, references: Sequence[Reference], timeout: float | None) -> list[Reference]:
         """Those that are ready once at least one is, or once `timeout` seconds have passed."""

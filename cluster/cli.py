@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from cluster.errors import RunError
+from cluster.errors import RayLostError, RunError
 from cluster.plain_text import plain_text
+from cluster.signals import EndingSignals
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,13 @@ COMMANDS = {
 }
 
 _EXPECTED = (("replay.errors", "DataError"), ("learners.errors", "LearnerError"), ("envs.errors", "EnvError"))
-_MISUSED, _INTERRUPTED = 2, 130
+_MISUSED = 2
 _FORMAT_WARNING = warnings.formatwarning
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code: 0, 2 for what can be put right, 130 after Ctrl-C."""
+    """Run a command; returns its exit code: 0; 2 for what can be put right; 130 after Ctrl-C, 143 after SIGTERM, 129
+    after SIGHUP."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
@@ -95,21 +97,43 @@ def call(module: str, arguments: Sequence[str]) -> int:
 
 
 def guarded(work: Callable[[], int], name: str) -> int:
-    """`work`'s exit code, or that of what stopped it. QUIVER_TRACEBACK=1 lets everything through."""
-    try:
-        return work()
-    except KeyboardInterrupt as interruption:
-        told = " ".join(str(part) for part in interruption.args)
-        print(plain_text(f"\nquiver {name}: interrupted. {told}".rstrip()), file=sys.stderr)
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # `quiver inspect … | head`: whoever reads has seen enough. What is left must not be flushed into nothing.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
-        if os.environ.get("QUIVER_TRACEBACK") == "1" or not isinstance(error, expected()):
-            raise
-        return complain(message(error))
+    """`work`'s exit code, or that of what stopped it. QUIVER_TRACEBACK=1 lets everything through.
+
+    Ends the process at once where Ray is lost: Ray's own shutdown waits for what is gone.
+    """
+    with EndingSignals() as signals:
+        try:
+            return work()
+        except KeyboardInterrupt as interruption:
+            return interrupted(name, signals, *interruption.args)
+        except BrokenPipeError:
+            if signals.received is not None:
+                return interrupted(name, signals)
+            # `quiver inspect … | head`: whoever reads has seen enough. What is left must not be flushed into nothing.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except RayLostError as error:
+            complain(message(error))
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(_MISUSED)
+        except Exception as error:
+            if os.environ.get("QUIVER_TRACEBACK") == "1":
+                raise
+            if signals.received is not None:
+                # Whatever failed while the command cleaned up after the signal.
+                return interrupted(name, signals)
+            if not isinstance(error, expected()):
+                raise
+            return complain(message(error))
+
+
+def interrupted(name: str, signals: EndingSignals, *told: object) -> int:
+    """Say that a signal ended the command, and how to go on. The terminal may be gone with it."""
+    with contextlib.suppress(OSError):
+        line = f"\nquiver {name}: {signals.describe()}. {' '.join(map(str, told))}".rstrip()
+        print(plain_text(line), file=sys.stderr)
+    return signals.status
 
 
 def expected() -> tuple[type[BaseException], ...]:

@@ -1,4 +1,4 @@
-"""The one exception of a run that cannot start or go on as asked."""
+"""Errors of a run that cannot start or go on as asked."""
 
 
 class RunError(RuntimeError):
@@ -10,3 +10,7 @@ class RunError(RuntimeError):
 
 class DivergedError(RunError):
     """Numbers of the training became infinite, or none."""
+
+
+class RayLostError(RunError):
+    """Ray is gone, or a part of it without which this process cannot use the rest: only another process can go on."""

@@ -201,7 +201,7 @@ class Loop:
         done = self._schedule.steps_of(chunk).stop
         self._source.trained(done)
         beside = self._source.metrics()
-        self._pending.append(lambda: self._listeners.trained(done, self._backend.get(report).metrics | beside))
+        self._pending.append(lambda: self._listeners.trained(done, self._crew.learners.get(report).metrics | beside))
         while len(self._pending) > IN_FLIGHT:
             self._pending.popleft()()
 
@@ -219,6 +219,7 @@ class Loop:
                     self.labelled_by[label.updater] += 1
                     self._owed += [other for other in asked.labels if other is not label]
                     return label.reference
+            self._crew.learners.check()
             tried = tuple(label.updater for label in asked.labels)
             if len(tried) < len(self._crew.updaters):
                 self._ask_label(chunk, self._freest(tried))
@@ -230,7 +231,7 @@ class Loop:
         learners, cadence = self._crew.learners, self._cadence
         if last or self._schedule.due(chunk, cadence.validate_every):
             diagnosis = learners.ask("diagnose")
-            self._pending.append(lambda: self._listeners.diagnosed(done, self._backend.get(diagnosis)))
+            self._pending.append(lambda: self._listeners.diagnosed(done, learners.get(diagnosis)))
         if self._crew.evaluators and (last or self._schedule.due(chunk, cadence.eval_every)):
             self._evaluate(done, learners.ask("policy_weights"))
         if last or self._schedule.due(chunk, cadence.checkpoint_every):
@@ -241,7 +242,7 @@ class Loop:
         state = self._crew.learners.ask("state")
         self._settle()
         self._collect_evaluations(wait=False)
-        algorithm, pipeline = self._backend.get(state)
+        algorithm, pipeline = self._crew.learners.get(state)
         self._source.checkpointing()
         chunk = self._next_train
         for version in [] if self._recipe.fused else range(self._schedule.version_for(chunk), chunk + 1):

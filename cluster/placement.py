@@ -12,6 +12,7 @@ from cluster.backend import Backend
 from cluster.crew import shard_actor_count, updater_count
 from cluster.errors import RunError
 from cluster.options import LEAST_SHARE, Recipe, Role, Topology
+from cluster.room import Place
 from cluster.serial_backend import SerialBackend
 from replay.view import View
 
@@ -86,7 +87,7 @@ def make_backend(recipe: Recipe, topology: Topology, view: View, evaluates: bool
     """
     if topology.serial:
         return SerialBackend()
-    from cluster.ray_backend import Place, RayBackend  # the only import of ray, so that --serial never needs it
+    from cluster.ray_backend import RayBackend  # the only import of ray, so that --serial never needs it
 
     counts = [
         ("replay_shard", topology.replay_shards, shard_actor_count(view, topology)),

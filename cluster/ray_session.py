@@ -4,24 +4,47 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 
 import ray
 
 from cluster import ray_local
 from cluster.errors import RunError
+from cluster.ray_address import settle_address
+from cluster.ray_watch import time_limit
+from cluster.signals import handlers_kept
+
+START_TIMEOUT = 90.0
+"""Seconds for Ray to start on this machine, or to take us in; it takes two or three where nothing is wrong."""
 
 
 def connect(address: str | None) -> bool:
-    """Join the cluster at `address`, or start Ray on this machine; returns whether it joined one."""
-    address = address or os.environ.get("RAY_ADDRESS")
+    """Join the cluster at `address`, or start Ray on this machine; returns whether it joined one.
+
+    Raises `RunError` where nobody answers there. Signals are handled afterwards as they were before.
+    """
+    named = address or os.environ.get("RAY_ADDRESS")
+    address = settle_address(address or None)
+    late = f"--address {named}: answers, but did not take this run in; is it a Ray cluster, and of this version?"
+    if address is None:
+        late = "Ray did not start on this machine; free some memory, or use --serial."
     try:
-        if address is None:
-            ray_local.start()
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
-        raise RunError(
-            f"--address {address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, "
-            "or leave out --address to start Ray on this machine."
-        ) from error
+        with time_limit(START_TIMEOUT, f"{late} Ray's logs are in {log_folder()}."), handlers_kept():
+            if address is None:
+                ray_local.start()
+            else:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except BaseException as error:
+        ray.shutdown()
+        if address is not None and isinstance(error, (ConnectionError, ValueError, RuntimeError)):
+            raise RunError(
+                f"--address {named}: no Ray cluster takes this run in ({error}). Start one with `ray start --head`, "
+                "or leave out --address to start Ray on this machine."
+            ) from error
+        raise
     return address is not None
+
+
+def log_folder() -> Path:
+    """Where Ray's processes on a machine write their logs, unless the cluster was started with another folder."""
+    return ray_local.log_folder() or Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray" / "session_latest" / "logs"

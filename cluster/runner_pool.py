@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster.backend import Actor, Backend, LearnerDiedError, Reference
 from cluster.env_runner import RolloutReport
-from cluster.errors import RunError
+from cluster.errors import RayLostError, RunError
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,8 @@ class RunnerPool:
     def take(self, ready: Sequence[Reference]) -> list[tuple[RolloutReport, Reference]]:
         """The answers among `ready`: reports, and references to their episodes.
 
-        Raises `LearnerDiedError` where weights were lost with their learner, and `RunError` once no runner is left.
+        Raises `LearnerDiedError` where weights were lost with their learner, `RunError` once no runner is left, and
+        `RayLostError` where Ray is gone.
         """
         found = []
         for number, runner in enumerate(self._runners):
@@ -113,7 +114,7 @@ class RunnerPool:
             runner.report = runner.episodes = None
             try:
                 told: RolloutReport = self._backend.get(report)
-            except LearnerDiedError:
+            except (LearnerDiedError, RayLostError):
                 raise
             except Exception as error:
                 self._failed(number, error)

@@ -54,6 +54,7 @@ def supervise(
     beginning = start
     schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
     history = {"learner_restarts": 0, "seconds": 0.0, "best": None} | (start.history if start else {})
+    died = False
     while True:
         writer = MetricsWriter(folder, offset=start.metrics_offset if start else 0, step=start.step if start else 0)
         reporter = Reporter(
@@ -72,8 +73,11 @@ def supervise(
             listeners = _listeners(reporter, folder, cadence, history)
             loop = Loop(crew, source, recipe, cadence, listeners, late_chunk_seconds=topology.late_chunk_seconds)
             try:
+                if died:
+                    crew.restart_learners()
                 prepare()
                 loop.run(start)
+                summary = _summary(crew, source, recipe, loop, reporter, history)
             except LearnerDiedError as error:
                 history["learner_restarts"] += 1
                 if history["learner_restarts"] > topology.max_restarts:
@@ -83,29 +87,29 @@ def supervise(
                     ) from error
                 logger.warning("the learner died; going on from the last checkpoint (%s)", error)
                 start = checkpoint.latest(folder.checkpoints) or beginning
-                crew.restart_learners()
+                died = True
                 continue
-            summary = {
-                "steps": recipe.steps,
-                "seconds": round(reporter.seconds(), 3),
-                "nodes": crew.backend.nodes(),
-                "shards": [
-                    {"name": f"replay_shard-{n}", "rows": crew.backend.get(crew.backend.call(shard, "rows_served"))}
-                    for n, shard in enumerate(crew.shards)
-                ],
-                "updaters": [
-                    {"name": f"bellman_updater-{n}", "chunks": chunks} for n, chunks in enumerate(loop.labelled_by)
-                ],
-                "evaluators": [
-                    {"name": f"evaluator-{n}", "evaluations": evaluations}
-                    for n, evaluations in enumerate(loop.evaluated_by)
-                ],
-                "learner_restarts": history["learner_restarts"],
-                "evaluations": reporter.evaluations,
-                **source.summary(),
-            }
             folder.write_summary(summary)
             return RunResult(folder.path, recipe.steps, reporter.evaluations, summary)
+
+
+def _summary(
+    crew: Crew, source: Source, recipe: Recipe, loop: Loop, reporter: Reporter, history: dict[str, Any]
+) -> dict[str, Any]:
+    served = [crew.backend.get(crew.backend.call(shard, "rows_served")) for shard in crew.shards]
+    return {
+        "steps": recipe.steps,
+        "seconds": round(reporter.seconds(), 3),
+        "nodes": crew.backend.nodes(),
+        "shards": [{"name": f"replay_shard-{n}", "rows": rows} for n, rows in enumerate(served)],
+        "updaters": [{"name": f"bellman_updater-{n}", "chunks": chunks} for n, chunks in enumerate(loop.labelled_by)],
+        "evaluators": [
+            {"name": f"evaluator-{n}", "evaluations": evaluations} for n, evaluations in enumerate(loop.evaluated_by)
+        ],
+        "learner_restarts": history["learner_restarts"],
+        "evaluations": reporter.evaluations,
+        **source.summary(),
+    }
 
 
 def _listeners(reporter: Reporter, folder: RunFolder, cadence: Cadence, history: dict[str, Any]) -> Listeners:

@@ -30,6 +30,42 @@ def actor_processes(role: str) -> list[int]:
     return sorted(found)
 
 
+def children(process: int) -> list[int]:
+    """Process ids of a process's children."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == process:
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+def descendants(process: int) -> list[int]:
+    """Process ids of a process's children, of theirs, and so on."""
+    found = children(process)
+    return found + [further for child in found for further in descendants(child)]
+
+
+def alive(processes: list[int]) -> list[int]:
+    """Those that are still there, as more than an entry of a table."""
+    found = []
+    for process in processes:
+        try:
+            if (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                found.append(process)
+        except OSError:
+            continue
+    return found
+
+
+def command_of(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
 def kill(process: int) -> None:
     os.kill(process, signal.SIGKILL)
 

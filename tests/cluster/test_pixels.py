@@ -190,7 +190,8 @@ def test_shard_actors_give_the_bytes_of_the_serial_store(logs: replay.Dataset, r
 @pytest.mark.slow
 def test_shard_actors_over_ray_give_the_same_bytes(logs: replay.Dataset) -> None:
     pytest.importorskip("ray")
-    from cluster.ray_backend import Place, RayBackend
+    from cluster.ray_backend import RayBackend
+    from cluster.room import Place
 
     view, request = logs.view(), Request(n_step=3, columns=COMPUTED)
     rows = replay.draw(view, seed=1, sequence=2, count=64)

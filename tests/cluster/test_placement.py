@@ -15,6 +15,7 @@ from cluster.errors import RunError
 from cluster.learner import Learner
 from cluster.options import Recipe, Role, Topology
 from cluster.placement import settle_devices
+from cluster.room import Place, check_this_machine, fit
 from cluster.topology import read_topology
 from tests.cluster.online_runs import online_recipe, run_online
 from tests.cluster.runs import SPACES
@@ -148,15 +149,40 @@ def test_no_runner_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_what_no_node_will_bring_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_no_node_will_bring_is_refused_at_once() -> None:
     """Nodes come to a cluster, and the run waits for them; none come to a Ray on this machine alone."""
-    ray_backend = pytest.importorskip("cluster.ray_backend")
-    monkeypatch.setattr(ray_backend.ray, "cluster_resources", lambda: {"CPU": 2.0, "replay": 1.0})
+    present = {"CPU": 2.0, "replay": 1.0}
     shard, learner = Role(resources={"replay": 1.0}), Role(num_gpus=1.0)
-    places = [ray_backend.Place("replay_shard-0", shard), ray_backend.Place("replay_shard-1", shard)]
-    ray_backend._check_this_machine(places[:1])
+    places = [Place("replay_shard-0", shard), Place("replay_shard-1", shard)]
+    check_this_machine(places[:1], present)
 
-    places.append(ray_backend.Place("learner-0", learner))
-    lacking = r"GPU \(1 wanted, 0 there\), replay \(2 wanted, 1 there\)"
+    places.append(Place("learner-0", learner))
+    lacking = r"replay \(2 wanted, 1 there\), GPU \(1 wanted, 0 there\)"
     with pytest.raises(RunError, match=f"{lacking}.*--address.*--config.*--device cpu"):
-        ray_backend._check_this_machine(places)
+        check_this_machine(places, present)
+
+
+def shares(places: list[Place], nodes: list[dict[str, float]]) -> list[float]:
+    return [place.role.num_cpus for place in fit(places, nodes)]
+
+
+def test_roles_that_fit_keep_their_cpus() -> None:
+    places = [Place("learner-0", Role(num_cpus=4.0)), Place("updater-0", Role(num_cpus=2.0))]
+    assert shares(places, [{"CPU": 4.0}, {"CPU": 2.0}]) == [4.0, 2.0]
+
+
+def test_roles_that_do_not_fit_share_what_there_is() -> None:
+    places = [Place(f"updater-{number}", Role(num_cpus=1.0)) for number in range(4)]
+    assert sum(shares(places, [{"CPU": 2.0}])) <= 2.0
+
+
+def test_a_role_larger_than_any_node_shares_though_the_nodes_together_have_enough() -> None:
+    """A learner of four CPUs does not go on two nodes of two."""
+    places = [Place("learner-0", Role(num_cpus=4.0, resources={"learner": 1.0})), Place("updater-0", Role())]
+    learner, _ = shares(places, [{"CPU": 2.0, "learner": 1.0}, {"CPU": 4.0}])
+    assert learner <= 2.0
+
+
+def test_a_role_that_waits_for_another_kind_of_node_takes_nothing_from_the_others() -> None:
+    places = [Place("learner-0", Role(num_cpus=8.0, num_gpus=1.0)), Place("updater-0", Role(num_cpus=2.0))]
+    assert shares(places, [{"CPU": 2.0}]) == [8.0, 2.0]
