@@ -200,6 +200,23 @@ def test_a_checkpoint_resumes_bit_for_bit(make, make_batch, tmp_path):
         b.update(make_batch(8, sequence))
     assert_same_state(a, b)
     assert int(a.state_dict()["step"]) == 6
+    assert_as_told(a, make())
+
+
+def test_the_momentum_of_sgd_is_told_too(spaces):
+    a, b = (learners.create("qtopt", spaces, hidden=(8,), optimiser="sgd", loss="squared") for _ in range(2))
+    a.update(random_batch(spaces, a.requires, 8, 0))
+    assert "optimiser.critic.momentum_buffer" in a.state_dict()
+    assert_as_told(a, b)
+
+
+def assert_as_told(trained, fresh):
+    """`state_layout`, asked of an algorithm that has done nothing, says what a checkpoint of it may hold."""
+    state, layout = trained.state_dict(), fresh.state_layout()
+    assert {name: (value.dtype, tuple(value.shape)) for name, value in state.items()} == {
+        name: layout[name] for name in state
+    }
+    assert fresh.state_dict().keys() <= state.keys()
 
 
 def test_a_checkpoint_of_other_knobs_is_refused(spaces):
