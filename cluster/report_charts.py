@@ -24,6 +24,7 @@ SCORES = (
 INTERACTION = (
     "env_steps",
     "fresh_episodes",
+    "quarantined",
     "fresh_return",
     "fresh_success",
     "fresh_share",

@@ -72,8 +72,9 @@ def check_metrics(metrics: Sequence[Any], where: str) -> None:
 def check_summary(summary: Any, where: str) -> None:
     """`summary.json`."""
     _check(summary, where, {"steps": COUNT, "seconds": NUMBER})
-    _check(summary, where, {"learner_restarts": optional(COUNT), "shards": optional(LIST), "updaters": optional(LIST)})
-    for key, unit in (("shards", "rows"), ("updaters", "chunks")):
+    served = {"shards": "rows", "updaters": "chunks", "evaluators": "evaluations"}
+    _check(summary, where, {"learner_restarts": optional(COUNT), **dict.fromkeys(served, optional(LIST))})
+    for key, unit in served.items():
         for number, entry in enumerate(summary.get(key) or ()):
             _check(entry, where, {"name": TEXT, unit: COUNT}, f"{key}[{number}].")
 

@@ -50,6 +50,7 @@ def roles_tables(summary: Record) -> list[Markup]:
     for key, role, unit, name in (
         ("shards", "replay shard", "rows", "rows served"),
         ("updaters", "Bellman updater", "chunks", "chunks labelled"),
+        ("evaluators", "evaluator", "evaluations", "evaluations"),
     ):
         if summary.get(key):
             rows = [[entry["name"], f"{entry[unit]:,}"] for entry in summary[key]]
