@@ -113,6 +113,7 @@ def cluster() -> Iterator[Any]:
     cluster.shutdown()
 
 
+@pytest.mark.timeout(600)
 def test_each_of_rays_processes_killed_ends_a_run_with_a_reason_or_not_at_all(
     dataset: Path, tmp_path: Path, cluster: Any
 ) -> None:
