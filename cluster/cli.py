@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from cluster.errors import RayLostError, RunError
+from cluster.errors import RunError
 from cluster.plain_text import plain_text
 from cluster.signals import EndingSignals
 
@@ -77,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(COMMANDS)}."
         return complain(f"quiver {name}: no such command; {hint}")
     say_as_text()
-    return guarded(lambda: call(COMMANDS[name].module, rest), name)
+    status = guarded(lambda: call(COMMANDS[name].module, rest), name)
+    end_if_ray_does_not(status)
+    return status
 
 
 def call(module: str, arguments: Sequence[str]) -> int:
@@ -97,10 +99,7 @@ def call(module: str, arguments: Sequence[str]) -> int:
 
 
 def guarded(work: Callable[[], int], name: str) -> int:
-    """`work`'s exit code, or that of what stopped it. QUIVER_TRACEBACK=1 lets everything through.
-
-    Ends the process at once where Ray is lost: Ray's own shutdown waits for what is gone.
-    """
+    """`work`'s exit code, or that of what stopped it. QUIVER_TRACEBACK=1 lets everything through."""
     with EndingSignals() as signals:
         try:
             return work()
@@ -112,11 +111,6 @@ def guarded(work: Callable[[], int], name: str) -> int:
             # `quiver inspect … | head`: whoever reads has seen enough. What is left must not be flushed into nothing.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        except RayLostError as error:
-            complain(message(error))
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(_MISUSED)
         except Exception as error:
             if os.environ.get("QUIVER_TRACEBACK") == "1":
                 raise
@@ -126,6 +120,15 @@ def guarded(work: Callable[[], int], name: str) -> int:
             if not isinstance(error, expected()):
                 raise
             return complain(message(error))
+
+
+def end_if_ray_does_not(status: int) -> None:
+    """End the process here where Ray was lost: on its own way out, Ray would wait for what is gone, or crash."""
+    backend = sys.modules.get("cluster.ray_backend")
+    if backend is not None and backend.RayBackend.abandoned:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def interrupted(name: str, signals: EndingSignals, *told: object) -> int:

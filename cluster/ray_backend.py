@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import ray
 from ray.exceptions import (
@@ -60,6 +60,10 @@ class RayBackend:
     Whatever waits for Ray here looks again and again whether Ray still lives (`cluster/ray_watch.py`), and raises
     `RunError` where the run cannot go on: nothing waits for ever for what is gone.
     """
+
+    abandoned: ClassVar[bool] = False
+    """Whether Ray was left as it is in this process. What it does when the interpreter ends may then take minutes, or
+    crash: end the process by `os._exit`."""
 
     def __init__(self, topology: Topology, places: Sequence[Place], *, threads: int) -> None:
         """Join or start Ray and reserve room for all `places` at once.
@@ -119,7 +123,7 @@ class RayBackend:
             except RayTaskError as error:
                 cause = error.cause
                 if isinstance(cause, _LOST):
-                    raise LearnerDiedError(_first_line(cause)) from error
+                    raise LearnerDiedError(_death(cause)) from error
                 if cause is not None and not isinstance(cause, RayError):
                     raise cause from None
                 raise self._trouble(error) from error
@@ -129,7 +133,7 @@ class RayBackend:
                 if isinstance(error, RayActorError) and error.actor_init_failed:
                     raise RunError(f"an actor could not start: {str(error).strip().splitlines()[-1]}") from error
                 # Every other role restarts by itself, without end.
-                raise LearnerDiedError(_first_line(error)) from error
+                raise LearnerDiedError(_death(error)) from error
 
     def wait(self, references: Sequence[Any], timeout: float | None) -> list[Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -190,9 +194,11 @@ class RayBackend:
         self._watch.stop()
         if self._watch.lost:
             end_started()
+            RayBackend.abandoned = True
             return
 
-        failed = isinstance(sys.exception(), Exception)
+        # What is refused before there are actors needs no logs.
+        failed = isinstance(sys.exception(), Exception) and bool(self._actors)
 
         def stop() -> None:
             with contextlib.suppress(Exception):
@@ -201,7 +207,8 @@ class RayBackend:
                 if self._group is not None:
                     remove_placement_group(self._group)
             if self._started:
-                ray_local.end(keep_logs=failed)
+                with contextlib.suppress(Exception):
+                    ray_local.end(keep_logs=failed)
 
         # In a thread, since none of these calls has a time limit.
         thread = threading.Thread(target=stop, name="quiver_stop_ray", daemon=True)
@@ -209,6 +216,8 @@ class RayBackend:
         thread.join(STOP_TIMEOUT)
         if thread.is_alive():
             logger.warning("Ray did not let go of the actors within %.0f s; they end with this process", STOP_TIMEOUT)
+            end_started()
+            RayBackend.abandoned = True
         self._actors.clear()
 
     def _reserve(self) -> None:
@@ -239,3 +248,7 @@ class RayBackend:
 def _first_line(error: Exception) -> str:
     """Ray's messages run to a page; what happened is in their first line."""
     return str(error).strip().splitlines()[0]
+
+
+def _death(error: Exception) -> str:
+    return f"{_first_line(error)} Its log is in {log_folder()} on its node."

@@ -34,13 +34,21 @@ def connect(address: str | None) -> bool:
                 ray_local.start()
             else:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
-    except BaseException as error:
+    except Exception as error:
         ray.shutdown()
-        if address is not None and isinstance(error, (ConnectionError, ValueError, RuntimeError)):
+        # Ray has no class of errors for this; the first line says what happened.
+        told = f"({str(error).strip().splitlines()[0]})" if str(error).strip() else f"({error!r})"
+        if address is None:
             raise RunError(
-                f"--address {named}: no Ray cluster takes this run in ({error}). Start one with `ray start --head`, "
-                "or leave out --address to start Ray on this machine."
+                f"Ray did not start on this machine {told}. Its logs are in {log_folder()}. Free some memory or "
+                "processors, or use --serial."
             ) from error
+        raise RunError(
+            f"--address {named}: no Ray cluster takes this run in {told}. Start one with `ray start --head`, or leave "
+            "out --address to start Ray on this machine."
+        ) from error
+    except BaseException:
+        ray.shutdown()
         raise
     return address is not None
 

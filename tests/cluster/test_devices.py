@@ -106,7 +106,9 @@ def test_with_gpus_elsewhere_the_learners_is_on_record(cluster: Any, dataset: Pa
     """The driver has none, as on the shipped head: what it is like is nobody's business."""
     for kind in ("learner", "updater"):
         cluster.add_node(num_gpus=1, **resources(kind))
-    ray.init(address=cluster.address, log_to_driver=False, runtime_env={"worker_process_setup_hook": fake_gpu.install})
+    # The hook runs before a worker knows the driver's path of modules.
+    found = {"env_vars": {"PYTHONPATH": str(SHIPPED.parent)}, "worker_process_setup_hook": fake_gpu.install}
+    ray.init(address=cluster.address, log_to_driver=False, runtime_env=found)
     try:
         told = train(tmp_path / "run", dataset, cluster, "--shards", "1", "--updaters", "1")
     finally:

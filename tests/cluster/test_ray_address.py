@@ -83,8 +83,15 @@ def test_where_nobody_answers(server: Callable[[bytes | None], str]) -> None:
 
 
 def test_a_name_that_is_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: time.sleep(5))
+    given_up = threading.Event()
+
+    def look_up(*_: object, **__: object) -> None:
+        given_up.wait()
+        raise OSError("nobody waits any more")
+
+    monkeypatch.setattr(socket, "create_connection", look_up)
     assert "did not answer within" in refusal("head:6379")
+    given_up.set()
 
 
 def test_a_grpc_server_is_joined(server: Callable[[bytes | None], str]) -> None:
