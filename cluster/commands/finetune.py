@@ -21,6 +21,7 @@ from cluster.commands.run_options import (
     of_data,
     parse_sections,
     recorded_topology,
+    resume_command,
     topology_for,
     weighted_datasets,
     with_topology,
@@ -181,7 +182,7 @@ def run(options: Finetune) -> None:
             console=console,
         )
     except KeyboardInterrupt as interruption:
-        how = interruption.args or (f"Go on with: quiver finetune --run {options.run} --resume",)
+        how = interruption.args or (f"Go on with: {resume_command('finetune', options)}",)
         raise KeyboardInterrupt(*how) from None
     told = result.summary
     console.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from cluster.commands.options import given
+from cluster.commands.options import environment, given
 from cluster.commands.options import parse as parse_options
 from cluster.errors import RunError
 from cluster.options import Cadence, Recipe, Role, Topology
@@ -129,6 +130,9 @@ class RunOptions(Pipeline, Machines, Records, Evaluation):
 RECORDED = ("env", "env_kwargs", "reset_options", "address", "stage")
 """Options that may run code, or write outside the run's folder: a run of somebody else must not set them unseen."""
 
+_HARMLESS: dict[str, tuple[str | None, ...]] = {"address": (None, "auto", "local"), "stage": (None,)}
+"""Values that it may set all the same."""
+
 SHARED: dict[str, type[Any]] = {
     "evaluation": Evaluation,
     "records": Records,
@@ -166,6 +170,36 @@ def of_data(options: RunOptions) -> Mapping[str, str]:
 
 def _part(options: RunOptions, kind: type[Any]) -> Any:
     return kind(**{entry.name: getattr(options, entry.name) for entry in fields(kind)})
+
+
+def resume_command(command: str, options: RunOptions) -> str:
+    """What goes on with an interrupted run: with the options that its configuration is not to set by itself."""
+    words = ["quiver", command, "--run", options.run, "--resume"]
+    if options.config is not None:
+        words += ["--config", options.config]
+    if options.address not in _HARMLESS["address"] and not options.serial:
+        words += ["--address", str(options.address)]
+    if options.stage is not None and options.config is None:
+        words += ["--stage", options.stage]
+    return shlex.join([*words, *_environment_again(options)])
+
+
+def _environment_again(options: RunOptions) -> list[str]:
+    if options.env is None or options.trust_env:
+        return ["--trust-env"] if options.trust_env else []
+    from envs import EnvError
+    from envs.trust import check
+
+    given = {"--env-kwargs": options.env_kwargs, "--reset-options": options.reset_options}
+    recorded = dict.fromkeys(("id", "kwargs", "reset_options"), "config.json")
+    try:
+        named = environment(options.env, options.env_kwargs, options.reset_options, options.observation_key)
+        assert named is not None
+        check(replace(named, recorded=recorded))
+    except EnvError:
+        texts = [(option, text) for option, text in given.items() if text is not None]
+        return [word for pair in [("--env", options.env), *texts] for word in pair]
+    return []
 
 
 # --- Datasets ---
@@ -236,7 +270,7 @@ def _refuse_recorded_places(options: RunOptions) -> None:
     """
     if options.config is not None:
         return  # the file is named by the person, and its places are those that count
-    for name, harmless in (("address", (None, "auto", "local")), ("stage", (None,))):
+    for name, harmless in _HARMLESS.items():
         value = getattr(options, name)
         if name in options.recorded and value not in harmless and not (name == "address" and options.serial):
             raise RunError(

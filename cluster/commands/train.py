@@ -21,6 +21,7 @@ from cluster.commands.run_options import (
     of_data,
     parse_sections,
     recorded_topology,
+    resume_command,
     topology_for,
     weighted_datasets,
     with_topology,
@@ -114,7 +115,7 @@ def run(options: Train) -> None:
             console=console,
         )
     except KeyboardInterrupt as interruption:
-        how = interruption.args or (f"Go on with: quiver train --run {options.run} --resume",)
+        how = interruption.args or (f"Go on with: {resume_command('train', options)}",)
         raise KeyboardInterrupt(*how) from None
     console.print(plain_text(f"{where}: {result.steps:,} steps; `quiver report {options.run}` draws its curves"))
 

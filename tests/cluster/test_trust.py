@@ -13,6 +13,7 @@ import pytest
 
 from cluster import cli
 from cluster.commands import train
+from cluster.commands.run_options import resume_command
 from cluster.errors import RunError
 from cluster.options import OnlineRecipe, as_json
 from tests.cluster.run_folders import config, write_run
@@ -180,3 +181,25 @@ def test_a_run_does_not_choose_the_cluster_that_is_joined(tmp_path: Path) -> Non
         assert getattr(chosen, name) == value
     run = str(write_run(tmp_path / "local", topology={**config()["topology"], "address": "auto"}))
     assert train.settle(train.parse(["--run", run, "--resume"]))[1].address == "auto"
+
+
+@pytest.mark.parametrize(
+    ("given", "again"),
+    [
+        ([], ""),
+        (["--env", "Pendulum-v1", "--address", "auto"], ""),
+        (["--address", "192.0.2.1:6379"], " --address 192.0.2.1:6379"),
+        (["--address", "192.0.2.1:6379", "--serial"], ""),
+        (["--stage", "/local/quiver"], " --stage /local/quiver"),
+        (["--env", "robots:Arm-v0"], " --env robots:Arm-v0"),
+        (["--env", "robots:Arm-v0", "--trust-env"], " --trust-env"),
+        (
+            ["--env", "Ant-v5", "--env-kwargs", '{"xml_file": "a.xml"}'],
+            ' --env Ant-v5 --env-kwargs \'{"xml_file": "a.xml"}\'',
+        ),
+    ],
+)
+def test_an_interrupted_run_tells_all_that_resuming_it_takes(given: list[str], again: str) -> None:
+    """What its configuration is not to set by itself."""
+    options = train.parse(["--dataset", "logs", "--algo", "iql", "--run", "runs/the arm", *given])
+    assert resume_command("train", options) == f"quiver train --run 'runs/the arm' --resume{again}"
