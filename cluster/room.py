@@ -41,11 +41,10 @@ def fit(places: Sequence[Place], nodes: Sequence[Resources]) -> list[Place]:
     if scale == 1.0 or scale < LEAST_SHARE:
         return list(places)  # nothing to share, or nothing that sharing would help
     logger.warning(
-        "%d roles ask for %.1f CPUs, and the cluster has %.0f, on %d nodes: they share, and none is faster for it.",
+        "%d roles ask for %.1f CPUs, more than the nodes have (%.0f in all): they share, and none is faster for it.",
         len(places),
         sum(place.role.num_cpus for place in places),
         sum(node.get("CPU", 0.0) for node in nodes),
-        len(nodes),
     )
     # A little less than goes together here: Ray may put them elsewhere.
     return [_scaled(place, 0.9 * scale) for place in places]
