@@ -25,7 +25,7 @@ from replay.episode import Episode
 from replay.spaces import Box, Spaces
 from replay.writer import DatasetWriter
 from tests.cluster.run_folders import config, write_run
-from tests.cluster.runs import SERIAL, assert_same_parameters, on_ray
+from tests.cluster.runs import SERIAL, assert_same_parameters
 
 PENDULUM = EnvSpec("Pendulum-v1", kwargs={"max_episode_steps": 20})
 CADENCE = Cadence(log_every=8, validate_every=0, checkpoint_every=8, keep=1, eval_every=8, eval_episodes=3)
@@ -212,10 +212,3 @@ def test_runs_from_before_the_option_still_open(tmp_path: Path) -> None:
     options = command.parse(["--run", str(run), "--resume"])
     assert command.settle(options)[2] == Cadence(eval_every=2_000, eval_stochastic=False)
     assert "stochastic" not in str(reproduce.evaluate_command(old, "again"))
-
-
-@pytest.mark.slow
-def test_on_ray_the_scores_are_the_same(pendulum: Path, serial_run: Path, tmp_path: Path) -> None:
-    topology = on_ray(updaters=1, shards=1)
-    train(recipe(pendulum), topology, CADENCE, run=tmp_path / "run", environment=PENDULUM)
-    assert evaluations(tmp_path / "run") == evaluations(serial_run)

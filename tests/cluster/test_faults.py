@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 ray = pytest.importorskip("ray")
 
-STEPS = 1_600
+STEPS = 1_200
 CADENCE = Cadence(log_every=4, validate_every=0, checkpoint_every=200)
 
 

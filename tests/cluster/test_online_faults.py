@@ -154,7 +154,7 @@ def test_a_runner_that_keeps_failing_is_left_out(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of two robots never gets beyond its third step."""
-    monkeypatch.setattr(runner_pool, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(runner_pool, "FIRST_PAUSE", 0.01)
     online = replace(ONLINE, env_steps=400, envs_per_runner=1)
     result = finetune(
         online_recipe(dataset),
