@@ -5,8 +5,8 @@ Everything on it comes from the run folder: `config.json`, `metrics.jsonl` and, 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ def write_report(run: Path) -> Path:
     """Write `report.html` into the run's folder. Raises `RunError` where there is no run, where it has nothing to tell
     yet, and, naming file and field, where it holds what no run writes."""
     folder = RunFolder(run)
-    config = _read(folder.read_config, run / "config.json")
-    check_config(config, str(run / "config.json"))
+    config = folder.read_config()
+    check_config(config, str(folder.config))
     try:
         metrics = folder.read_metrics()
     except (ValueError, RecursionError) as error:
@@ -41,20 +41,13 @@ def write_report(run: Path) -> Path:
     check_metrics(metrics, str(folder.metrics))
     summary_file = run / "summary.json"
     summary = None
-    if summary_file.exists():
-        summary = _read(lambda: json.loads(summary_file.read_text(encoding="utf-8")), summary_file)
+    with suppress(FileNotFoundError):
+        summary = durable.read_json(summary_file)
         check_summary(summary, str(summary_file))
     content = draw(run, config, metrics, summary)
     path = run / "report.html"
     durable.write_text(path, content)
     return path
-
-
-def _read(read: Callable[[], Any], path: Path) -> Any:
-    try:
-        return read()
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: not valid JSON ({error}).") from error
 
 
 def draw(run: Path, config: Record, metrics: Sequence[Record], summary: Record | None) -> str:

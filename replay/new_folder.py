@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import shutil
 from pathlib import Path
 from types import TracebackType
 
-from replay import shard
+from replay.atomic import private_name, sync
 from replay.errors import DataError
 from replay.locks import Lock
 from replay.rename import rename_to_free_name
@@ -58,7 +57,7 @@ class NewFolder:
             # Another writer may have finished between the look and the lock.
             self._check_free()
             self._remove_leftovers()
-            partial = self.path.parent / f".{self.path.name}.{secrets.token_hex(8)}.partial"
+            partial = private_name(self.path)
             partial.mkdir()
             self._partial = partial
         except OSError as error:
@@ -75,10 +74,10 @@ class NewFolder:
         partial = self.partial
         try:
             for folder in (*(entry for entry in partial.iterdir() if entry.is_dir()), partial):
-                shard.sync(folder)
+                sync(folder)
             rename_to_free_name(partial, self.path)
             self._partial = None
-            shard.sync(self.path.parent)
+            sync(self.path.parent)
         except FileExistsError as error:
             raise DataError(f"{self.path}: was made by somebody else meanwhile; name another folder.") from error
         except OSError as error:

@@ -16,7 +16,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from replay import shard, statistics
+from replay import statistics
+from replay.atomic import private_name, sync
 from replay.buffer import Encoded, Layout, ShardBuffer
 from replay.episode import Episode
 from replay.errors import DataError
@@ -229,13 +229,12 @@ class OnlineStore:
     def _write(self, buffer: ShardBuffer, number: int) -> dict[str, ShardFile]:
         folder = self.path / SEGMENTS
         files = {}
-        token = secrets.token_hex(8)  # no link can lie in wait under such a name
-        written = buffer.write(lambda group: folder / f".{segment_name(number, group)}.{token}.partial")
+        written = buffer.write(lambda group: private_name(folder / segment_name(number, group)))
         for group, file in written.items():
             path = folder / segment_name(number, group)
             file.path.replace(path)
             files[group] = ShardFile(path, file.rows, file.bytes, file.sha256)
-        shard.sync(folder)
+        sync(folder)
         return files
 
     def _commit(self, record: dict[str, Any]) -> None:

@@ -23,7 +23,6 @@ import pyarrow as pa
 from replay import stamps
 from replay.arrow_layout import is_plain
 from replay.atomic import create
-from replay.atomic import sync as sync
 from replay.errors import DataError
 from replay.regular import open_regular
 from replay.schema import Column

@@ -7,6 +7,7 @@ import copy
 import hashlib
 import json
 import logging
+import os
 import re
 import sys
 import unicodedata
@@ -231,3 +232,18 @@ def test_only_what_a_template_made_is_html() -> None:
     made = page("<u>", [section("<h>", [chart, "<script>"])])  # type: ignore[list-item]
     assert "<svg" in made
     assert not re.search(r"<(b|i|u|h|script)>", made)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("name", list(FILES))
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_report_reads_regular_files_only(tmp_path: Path, name: str, kind: str) -> None:
+    """A pipe would never end, and a link show a file from elsewhere."""
+    run = write_run(tmp_path / "run", lines=LINES)
+    (run / name).rename(tmp_path / "elsewhere")
+    if kind == "pipe":
+        os.mkfifo(run / name)
+    else:
+        (run / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match=rf"{name}: is .*, and a run's own files are none"):
+        write_report(run)

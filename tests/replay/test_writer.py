@@ -146,7 +146,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, write, episode, monkey
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("replay.shard.sync", full)
+    monkeypatch.setattr("replay.new_folder.sync", full)
     with pytest.raises(DataError, match=r"data: the disk is full"):
         write([episode(0, 3)])
     assert list(tmp_path.iterdir()) == []
