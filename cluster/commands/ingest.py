@@ -94,7 +94,7 @@ def load_function(where: str, option: str) -> Callable[[Any], Any]:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
         raise RunError(f"{option}: {path}: cannot be imported ({type(error).__name__}: {error}).") from error
     function = getattr(module, name, None)

@@ -24,6 +24,8 @@ def read(source: str, options: Options) -> Source:
     scheme, colon, location = source.partition(":")
     if not colon:
         scheme, location = "folder", source
+    if not source.strip():
+        raise DataError("SOURCE: found nothing, expected a kind of source, a colon and a place, or a dataset folder.")
     if scheme not in READERS:
         known = ", ".join(f"{name}:" for name in READERS if name != "folder")
         raise DataError(f"{source}: {scheme!r} is no kind of source; expected {known} or a dataset folder.")
