@@ -172,7 +172,7 @@ def _check_names(source: Source, name: str) -> None:
     dataset.json holds four statistics of each."""
     columns = observation_columns(source.spaces.observation)
     for column in (*columns, *source.extras):
-        check_name(column, name)
+        check_name(column.removeprefix("observation."), name)
     leaves = [leaf for leaf in columns.values() if not isinstance(leaf, Image)]
     total = sum(math.prod(leaf.shape) for leaf in [*leaves, source.spaces.action, *source.extras.values()])
     if total > MOST_NUMBERS:

@@ -114,7 +114,7 @@ def segment(
             pending.append(block.rows(start, len(block)))
             held = _bytes(pending[-1]) + (held if len(pending) > 1 else 0)
             # Joined, with its final observation, and as it will be written.
-            memory.require(3 * held, f"episode {number} (from row {first_row})", "the episode", _SHORTER)
+            memory.require(3 * held, f"{source}: episode {number} (from row {first_row})", "the episode", _SHORTER)
     if pending:
         yield from _episode(_join(pending), counts, f"episode {number}", first_row, source, final_row)
 

@@ -90,7 +90,7 @@ def _layout(path: Path, store: Any, options: Options) -> Source:
     missing = [name for name in _FLAT_NEEDED if name not in names]
     if missing:
         raise DataError(
-            f"{path}: has no column for {', '.join(missing)}; found {some(_arrays(store)) or 'no arrays'}. Expected "
+            f"{path}: has no column for {', '.join(missing)}; found {_listed(store)}. Expected "
             "the D4RL layout (observations, actions, rewards, terminals) or robomimic's (data/demo_0, …). "
             "Give other names with --rename source=standard."
         )
@@ -101,11 +101,14 @@ def _names(store: Any, rename: Mapping[str, str], path: Path) -> dict[str, str]:
     """Standard name to path in the file."""
     import h5py
 
+    for theirs in _FLAT:
+        if theirs not in rename and isinstance(store.get(theirs), h5py.Group):
+            raise DataError(f"{path}, {theirs}: is a group, expected an array. Give an array's name with --rename.")
     names = {ours: theirs for theirs, ours in _FLAT.items() if isinstance(store.get(theirs), h5py.Dataset)}
     given: dict[str, str] = {}
     for theirs, ours in rename.items():
         if not isinstance(store.get(theirs), h5py.Dataset):
-            raise DataError(f"{path}: rename names {theirs!r}; found {some(_arrays(store)) or 'no arrays'}.")
+            raise DataError(f"{path}: rename names {theirs!r}; found {_listed(store)}.")
         ours = _FLAT.get(ours, ours)
         if ours in given:
             raise DataError(f"{path}: rename makes both {given[ours]!r} and {theirs!r} {ours}; leave one out.")
@@ -114,30 +117,33 @@ def _names(store: Any, rename: Mapping[str, str], path: Path) -> dict[str, str]:
     return {ours: theirs for ours, theirs in names.items() if theirs not in rename} | given
 
 
-def _arrays(store: Any) -> dict[str, Any]:
-    """`name shape` of the arrays in a file, to the array; a few hundred at most."""
+def _arrays(group: Any, above: str = "") -> dict[str, Any]:
+    """Name to array, of what lies in a file: some hundreds, for people, and no deeper than they nest them."""
+    import h5py
+
     found: dict[str, Any] = {}
-
-    def note(name: str | bytes, node: Any) -> bool | None:
-        if hasattr(node, "shape"):
-            found[f"{text_of(name)} {node.shape}"] = node
-        return True if len(found) >= _MOST_LISTED else None
-
-    store.visititems(note)
+    for name, node in group.items():
+        path = f"{above}{text_of(name)}"
+        if isinstance(node, h5py.Dataset):
+            found[path] = node
+        elif isinstance(node, h5py.Group) and path.count("/") < _DEEPEST_LISTED:
+            found |= _arrays(node, f"{path}/")
+        if len(found) >= _MOST_LISTED:
+            break
     return found
 
 
-_MOST_LISTED = 300
+_MOST_LISTED, _DEEPEST_LISTED = 300, 6
+
+
+def _listed(store: Any) -> str:
+    return some(f"{name} {array.shape}" for name, array in _arrays(store).items()) or "no arrays"
 
 
 def _others(store: Any, names: Iterable[str]) -> dict[str, bool]:
     """Arrays that are not among `names`, and whether they look like pictures."""
-    taken = set(names)
-    return {
-        name: pictures(node)
-        for name, node in ((listed.rpartition(" (")[0] or listed, node) for listed, node in _arrays(store).items())
-        if name not in taken
-    }
+    taken = {name.strip("/") for name in names}
+    return {name: pictures(node) for name, node in _arrays(store).items() if name not in taken}
 
 
 def _d4rl(path: Path, store: Any, names: dict[str, str], options: Options) -> Source:
@@ -163,7 +169,7 @@ def _d4rl(path: Path, store: Any, names: dict[str, str], options: Options) -> So
     notes += left_out(_others(store, names.values()), "give a name with --rename to keep one")
     width = sum(math.prod(shape[1:]) * dtype.itemsize for shape, dtype in found.values())
     read_rows = max(block_rows(width, options.block_rows), *(c.chunks[0] if c.chunks else 1 for c in columns.values()))
-    read_rows = min(read_rows, options.block_rows)
+    read_rows = min(read_rows, options.block_rows, rows)
     memory.require(4 * read_rows * width, str(path), f"{read_rows:,} rows", "rewrite the file with smaller chunks.")
     low, high = minimum_and_maximum(
         rows_of(columns["action"], where["action"], start, start + read_rows) for start in range(0, rows, read_rows)

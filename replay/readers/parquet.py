@@ -71,7 +71,7 @@ def read(location: str, options: Options) -> Source:
             f"{some(observation)}; expected the same keys. Rename or leave out what has no partner."
         )
     for name in names:
-        check_name(name, tables.where(files[0], name))
+        check_name(name.removeprefix("observation."), tables.where(files[0], name))
     notes = left_out(tables.ignored, "give a name with --rename to keep one")
     if "reward" not in names:
         notes.append("reward: not in the source, 0 everywhere; give a reward function to compute it")

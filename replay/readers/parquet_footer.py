@@ -57,7 +57,9 @@ def check_parquet(path: Path, columns: Collection[str] | None = None) -> Footer:
         footer = _footer(file, size, path)
         try:
             return _checked(file, size, path, footer, columns)
-        except (struct.error, IndexError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        except DataError:
+            raise
+        except (IndexError, KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             # A field that is missing or of another type: the bytes are Thrift, but no footer.
             raise _damaged(path, f"{type(error).__name__}: {error}") from error
 

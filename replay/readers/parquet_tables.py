@@ -133,7 +133,7 @@ class Tables:
 
         held, first, unpacked = None, 0, 0
         width = self._footers[file].row_bytes
-        rows = block_rows(width, self._block_rows)
+        rows = max(1, min(block_rows(width, self._block_rows), self._footers[file].rows))
         memory.require(4 * rows * width, str(file), f"{rows:,} rows", "write the file with shorter rows.")
         with pq.ParquetFile(file) as table:
             for batch in table.iter_batches(rows, columns=[self.names[name] for name in names]):
