@@ -88,9 +88,7 @@ def test_what_a_function_may_do(tmp_path: Path) -> None:
 def test_relabelling_tells_it_the_same_way(tmp_path: Path) -> None:
     ingest(logs.hdf5(tmp_path), tmp_path / "out")
     function = load_function(rewards(tmp_path, "raise RuntimeError('my own words')"), "--reward")
-    with pytest.raises(
-        DataError, match=r"out: episode 0: the reward function f of .*raised RuntimeError: my own words"
-    ):
+    with pytest.raises(DataError, match=r"out: episode 0: the reward function f of .*RuntimeError: my own words"):
         relabel(replay.open(tmp_path / "out"), tmp_path / "child", function)
 
 
