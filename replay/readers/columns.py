@@ -100,8 +100,9 @@ def channels_last(values: np.ndarray, space: Leaf) -> np.ndarray:
 
 
 def block_rows(width: int, most: int) -> int:
-    """How many rows of `width` bytes are read at a time."""
-    return max(1, min(most, BLOCK_BYTES // max(width, 1)))
+    """How many rows of `width` bytes are read at a time: fewer where little memory is left."""
+    room = min(BLOCK_BYTES, memory.available_bytes() // 8)
+    return max(1, min(most, room // max(width, 1)))
 
 
 def check_unpacked(bytes_held: int, file_size: int, where: str) -> None:

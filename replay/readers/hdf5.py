@@ -168,9 +168,12 @@ def _d4rl(path: Path, store: Any, names: dict[str, str], options: Options) -> So
     extras = {name: box(shape[1:], dtype) for name, (shape, dtype) in found.items() if name not in _FLAT.values()}
     notes += left_out(_others(store, names.values()), "give a name with --rename to keep one")
     width = sum(math.prod(shape[1:]) * dtype.itemsize for shape, dtype in found.values())
-    read_rows = max(block_rows(width, options.block_rows), *(c.chunks[0] if c.chunks else 1 for c in columns.values()))
-    read_rows = min(read_rows, options.block_rows, rows)
-    memory.require(4 * read_rows * width, str(path), f"{read_rows:,} rows", "rewrite the file with smaller chunks.")
+    read_rows = min(block_rows(width, options.block_rows), rows)
+    # A chunk is unpacked anew for each piece that is read of it.
+    whole = min(max(column.chunks[0] if column.chunks else 1 for column in columns.values()), options.block_rows, rows)
+    if read_rows < whole and 8 * whole * width <= memory.available_bytes():
+        read_rows = whole
+    memory.require(4 * read_rows * width, str(path), f"reading {read_rows:,} rows", "use a machine with more.")
     low, high = minimum_and_maximum(
         rows_of(columns["action"], where["action"], start, start + read_rows) for start in range(0, rows, read_rows)
     )

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from types import TracebackType
 from typing import Any
 
@@ -163,8 +164,8 @@ def _header(member: Any, where: str) -> Header:
     read = np.lib.format.read_array_header_1_0 if magic[6] == 1 else np.lib.format.read_array_header_2_0
     try:
         shape, fortran, dtype = read(text)
-    # RecursionError and MemoryError: what Python's parser says of a text that is too deep.
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+    # TokenError and SyntaxError: of a text that is no Python; RecursionError and MemoryError: of one that is too deep.
+    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise DataError(f"{where}: is no .npy array ({error}). Fetch the file again.") from error
     if dtype.hasobject:
         raise DataError(f"{where}: holds pickled objects, which are not read. Save plain arrays.")

@@ -134,7 +134,7 @@ class Tables:
         held, first, unpacked = None, 0, 0
         width = self._footers[file].row_bytes
         rows = max(1, min(block_rows(width, self._block_rows), self._footers[file].rows))
-        memory.require(4 * rows * width, str(file), f"{rows:,} rows", "write the file with shorter rows.")
+        memory.require(4 * rows * width, str(file), f"reading {rows:,} rows", "use a machine with more.")
         with pq.ParquetFile(file) as table:
             for batch in table.iter_batches(rows, columns=[self.names[name] for name in names]):
                 if batch.num_rows == 0:

@@ -86,6 +86,10 @@ NPZ: dict[str, tuple[Callable[[Path], str], str]] = {
         lambda p: logs.zipped(p, observations=b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + b" " * 100),
         r"observations: has a header of 4,294,967,295 bytes, expected at most 10,000",
     ),
+    "a header that is no Python": (
+        lambda p: logs.zipped(p, observations=b"\x93NUMPY\x01\x00" + b"\x04\x00" + b"((('"),
+        r"observations: is no .npy array",
+    ),
     "a version of its own": (
         lambda p: logs.zipped(p, observations=b"\x93NUMPY\x09\x00" + b" " * 100),
         r"observations: is no .npy array",
