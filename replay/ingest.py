@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from replay.episode import Episode
+from replay.episode import LONGEST_TAG, Episode
 from replay.errors import DataError
 from replay.hooks import Hook, applied, described
 from replay.new_folder import NewFolder
@@ -95,8 +95,7 @@ def ingest(
     quarantined: list[str] = []
     # The target is ours before anything is read: a log may take hours.
     with NewFolder(out) as new:
-        if env is not None and not env.strip():
-            raise DataError("env: found no name, expected that of an environment; leave the option out.")
+        _check_words(env=env, observation=observation, collected_by=collected_by, licence=licence)
         wanted = None if reward else observation  # a reward function sees all of the source
         opened = read(str(source), Options(env, dict(rename or {}), success_timing, observation=wanted))
         spaces = _keep_key(opened.spaces, observation, str(source))
@@ -165,6 +164,20 @@ def _finished(found: Episode | DataError, observation: str | None, label: str) -
     if not isinstance(found.observation, Mapping) or observation not in found.observation:
         raise DataError(f"{label}: has no observation {observation!r} any more; a reward function must leave it there.")
     return replace(found, observation=found.observation[observation])
+
+
+def _check_words(**words: str | None) -> None:
+    """Raises `DataError` for what a person has said in no words, or in ones that cannot be kept."""
+    for name, word in words.items():
+        if word is None:
+            continue
+        try:
+            length = len(word.encode())
+        except UnicodeEncodeError:
+            length = 0
+        if not word.strip() or not 0 < length <= LONGEST_TAG:
+            shown = repr(word if len(word) <= 40 else f"{word[:40]}…")
+            raise DataError(f"{name}: found {shown}, expected 1 to {LONGEST_TAG:,} characters; leave the option out.")
 
 
 def _check_names(source: Source, name: str) -> None:

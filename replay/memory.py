@@ -16,8 +16,9 @@ _ENDLESS = 1 << 62
 
 def available_bytes(root: Path = Path("/")) -> int:
     """Bytes that this process may still take, without swap: the least of what the machine has left, what is left of
-    the limits of its control groups (a container's, a job's; version 1 or 2) and what `ulimit -v` and `ulimit -d` leave it. Where
-    nothing says so, as on a system without /proc, 2^62. Files that the kernel keeps in memory count as free.
+    the limits of its control groups (a container's, a job's; version 1 or 2) and what `ulimit -v` and `ulimit -d`
+    leave it. Where nothing says so, as on a system without /proc, 2^62. Files that the kernel keeps in memory count
+    as free.
 
     `root` is where /proc and /sys/fs/cgroup lie.
     """

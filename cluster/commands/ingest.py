@@ -51,13 +51,17 @@ class Ingest:
 
 
 def parse(arguments: Sequence[str]) -> Ingest:
+    named = [word.partition("=")[0].replace("_", "-") for word in arguments if word.startswith("--")]
+    twice = [name for name in dict.fromkeys(named) if named.count(name) > 1]
+    if twice:
+        raise RunError(f"{twice[0]}: is given twice; give it once.")
     return shared.parse(Ingest, "ingest", arguments)
 
 
 def run(options: Ingest) -> None:
     from replay.ingest import ingest
 
-    reward = load_function(options.reward, "--reward") if options.reward else None
+    reward = None if options.reward is None else load_function(options.reward, "--reward")
     with progress("ingest") as show:
         report = ingest(
             options.source,

@@ -40,6 +40,7 @@ from replay.readers.source import (
     minimum_and_maximum,
     one_each,
     refuse,
+    told,
 )
 from replay.segment import RULES, Block, Counts, segment
 from replay.spaces import Spaces
@@ -66,7 +67,7 @@ def read(location: str, options: Options) -> Source:
     try:
         store = h5py.File(path, "r")
     except DAMAGE as error:
-        raise DataError(f"{path}: is no HDF5 file, or is cut short ({error}). Fetch it again.") from error
+        raise DataError(f"{path}: is no HDF5 file, or is cut short ({told(error)}). Fetch it again.") from error
     try:
         check_contained(store, path, packing=False)
         try:
@@ -74,7 +75,7 @@ def read(location: str, options: Options) -> Source:
         except DataError:
             raise
         except (OSError, RuntimeError) as error:  # HDF5's own
-            raise DataError(f"{path}: is damaged ({error}). Fetch it again.") from error
+            raise DataError(f"{path}: is damaged ({told(error)}). Fetch it again.") from error
     except BaseException:
         store.close()
         raise
@@ -236,7 +237,7 @@ def _attributes(store: Any, path: Path) -> dict[str, str]:
             for name in itertools.islice(store.attrs, 100)
         }
     except DAMAGE as error:
-        raise DataError(f"{path}: has attributes that cannot be read ({error}). Fetch it again.") from error
+        raise DataError(f"{path}: has attributes that cannot be read ({told(error)}). Fetch it again.") from error
 
 
 _LONGEST_ATTRIBUTE = 1000

@@ -15,6 +15,7 @@ from replay.episode import Episode
 from replay.errors import DataError
 from replay.readers.columns import check_column, check_unpacked, looks_like_pictures
 from replay.readers.hdf5_chunks import check_chunks
+from replay.readers.source import told
 
 _REMEDY = "Copy the numbers into the file."
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
@@ -35,7 +36,7 @@ def check_contained(store: Any, path: Path, *, packing: bool = True) -> None:
     except DataError:
         raise
     except DAMAGE as error:
-        raise DataError(f"{path}: is damaged ({error}). Fetch it again.") from error
+        raise DataError(f"{path}: is damaged ({told(error)}). Fetch it again.") from error
 
 
 def _check_links(store: Any, path: Path) -> None:
@@ -101,7 +102,9 @@ def _members(group: Any, path: Path) -> Iterator[tuple[str, Any]]:
         try:
             yield full, group[name]
         except (KeyError, OSError, RuntimeError) as error:
-            raise DataError(f"{path}, {full}: is a link that leads nowhere ({error}). Take the link away.") from error
+            raise DataError(
+                f"{path}, {full}: is a link that leads nowhere ({told(error)}). Take the link away."
+            ) from error
 
 
 def _identity(node: Any) -> tuple[int, int]:
@@ -132,7 +135,7 @@ def checked_array(node: Any, where: str) -> tuple[tuple[int, ...], np.dtype[Any]
     try:
         shape, dtype = node.shape, node.dtype
     except DAMAGE as error:
-        raise DataError(f"{where}: has a type that cannot be read ({error}). Convert it to float32.") from error
+        raise DataError(f"{where}: has a type that cannot be read ({told(error)}). Convert it to float32.") from error
     if not shape:
         raise DataError(f"{where}: is no array with one row per step: found a single value, or none.")
     check_column(tuple(shape[1:]), dtype, where)
@@ -144,7 +147,7 @@ def rows_of(dataset: Any, where: str, start: int = 0, stop: int | None = None) -
     try:
         return np.asarray(dataset[start:stop])
     except DAMAGE as error:
-        raise DataError(f"{where}: cannot be read to its end ({error}). Fetch the file again.") from error
+        raise DataError(f"{where}: cannot be read to its end ({told(error)}). Fetch the file again.") from error
 
 
 def check_packing(dataset: Any, where: str) -> None:
@@ -154,7 +157,7 @@ def check_packing(dataset: Any, where: str) -> None:
     except DataError:
         raise
     except DAMAGE as error:
-        raise DataError(f"{where}: cannot be read to its end ({error}). Fetch the file again.") from error
+        raise DataError(f"{where}: cannot be read to its end ({told(error)}). Fetch the file again.") from error
 
 
 def text_of(value: Any) -> str:
@@ -178,4 +181,4 @@ def closing(
         with store:
             yield from episodes
     except (OSError, RuntimeError) as error:  # HDF5's own
-        raise DataError(f"{path}: cannot be read to its end ({error}). Fetch the file again.") from error
+        raise DataError(f"{path}: cannot be read to its end ({told(error)}). Fetch the file again.") from error

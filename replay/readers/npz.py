@@ -18,6 +18,7 @@ import numpy as np
 
 from replay.errors import DataError
 from replay.readers.columns import block_rows, check_unpacked, some
+from replay.readers.source import told
 
 _DAMAGE: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
@@ -65,7 +66,7 @@ class Npz:
         try:
             self._zip = zipfile.ZipFile(path)
         except _DAMAGE as error:
-            raise DataError(f"{path}: is no .npz file ({error}). Fetch it again.") from error
+            raise DataError(f"{path}: is no .npz file ({told(error)}). Fetch it again.") from error
         self._members: dict[str, zipfile.ZipInfo] = {}
         for member in self._zip.infolist():
             if member.filename.endswith(".npy"):
@@ -97,7 +98,7 @@ class Npz:
         except _DAMAGE as error:
             if isinstance(error, DataError):
                 raise
-            raise DataError(f"{where}: is damaged ({error}). Fetch the file again.") from error
+            raise DataError(f"{where}: is damaged ({told(error)}). Fetch the file again.") from error
         claimed = header.begins + header.rows * header.width
         if claimed != member.file_size:
             raise DataError(
@@ -131,7 +132,7 @@ class Npz:
         except _DAMAGE as error:
             if isinstance(error, DataError):
                 raise
-            raise DataError(f"{where}: is damaged ({error}). Fetch the file again.") from error
+            raise DataError(f"{where}: is damaged ({told(error)}). Fetch the file again.") from error
 
     def close(self) -> None:
         self._zip.close()
@@ -166,7 +167,7 @@ def _header(member: Any, where: str) -> Header:
         shape, fortran, dtype = read(text)
     # TokenError and SyntaxError: of a text that is no Python; RecursionError and MemoryError: of one that is too deep.
     except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
-        raise DataError(f"{where}: is no .npy array ({error}). Fetch the file again.") from error
+        raise DataError(f"{where}: is no .npy array ({told(error)}). Fetch the file again.") from error
     if dtype.hasobject:
         raise DataError(f"{where}: holds pickled objects, which are not read. Save plain arrays.")
     if any(type(side) is not int or side < 0 for side in shape):

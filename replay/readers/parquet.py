@@ -11,6 +11,7 @@ encoded bytes. An episode lies in one file. The files are those that the pattern
 from __future__ import annotations
 
 import glob
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from replay.readers.source import (
     refuse,
     regular,
 )
+from replay.regular import read as read_bytes
 from replay.segment import RULES, Block, Counts, segment
 from replay.spaces import Dict, Leaf, Space, Spaces, observation_columns
 
@@ -73,6 +75,7 @@ def read(location: str, options: Options) -> Source:
     for name in names:
         check_name(name.removeprefix("observation."), tables.where(files[0], name))
     notes = left_out(tables.ignored, "give a name with --rename to keep one")
+    notes += _videos(files[0])
     if "reward" not in names:
         notes.append("reward: not in the source, 0 everywhere; give a reward function to compute it")
     if names.get("terminated") == "next.done":
@@ -101,6 +104,24 @@ def read(location: str, options: Options) -> Source:
         notes=notes,
         counts=counts,
     )
+
+
+def _videos(file: Path) -> list[str]:
+    """A note on the cameras of a LeRobot dataset whose pictures are videos beside the tables, not columns of them."""
+    for folder in file.absolute().parents[:4]:
+        try:
+            described = json.loads(read_bytes(folder / "meta" / "info.json", _LONGEST_DESCRIPTION))
+        except (OSError, DataError, ValueError, RecursionError):
+            continue  # none of LeRobot's, or none that says anything
+        features = described.get("features") if isinstance(described, dict) else None
+        if not isinstance(features, dict):
+            continue
+        named = [name for name, what in features.items() if isinstance(what, dict) and what.get("dtype") == "video"]
+        return [f"not ingested, as they are videos beside the tables: {some(named)}"] if named else []
+    return []
+
+
+_LONGEST_DESCRIPTION = 16 << 20
 
 
 def _spaces(

@@ -52,16 +52,23 @@ def check_parquet(path: Path, columns: Collection[str] | None = None) -> Footer:
     """Raises `DataError`, naming file and column, for a file that is damaged where it tells what it holds, that keeps
     columns in other files, or that says it holds more than a file of its size does. `columns` are the top-level ones
     that are going to be read, whose pages are looked at, too; None: only the footer."""
-    size = os.stat(path).st_size
-    with path.open("rb") as file:
-        footer = _footer(file, size, path)
-        try:
-            return _checked(file, size, path, footer, columns)
-        except DataError:
-            raise
-        except (IndexError, KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-            # A field that is missing or of another type: the bytes are Thrift, but no footer.
-            raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    try:
+        size = os.stat(path).st_size
+        with path.open("rb") as file:
+            return _read(file, size, path, columns)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). {_REMEDY}") from error
+
+
+def _read(file: Any, size: int, path: Path, columns: Collection[str] | None) -> Footer:
+    footer = _footer(file, size, path)
+    try:
+        return _checked(file, size, path, footer, columns)
+    except DataError:
+        raise
+    except (IndexError, KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        # A field that is missing or of another type: the bytes are Thrift, but no footer.
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
 def _footer(file: Any, size: int, path: Path) -> dict[int, Any]:

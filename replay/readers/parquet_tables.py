@@ -15,7 +15,7 @@ from replay.episode import LONGEST_TAG
 from replay.errors import DataError
 from replay.readers.columns import block_rows, check_unpacked, looks_like_pictures, some
 from replay.readers.parquet_footer import Footer, check_parquet
-from replay.readers.source import Options
+from replay.readers.source import Options, told
 
 KNOWN = {
     "next.reward": "reward",
@@ -65,7 +65,9 @@ class Tables:
                 with pq.ParquetFile(file) as table:
                     schemas.append(table.schema_arrow)
             except self._errors as error:
-                raise DataError(f"{file}: is no Parquet file, or is cut short ({error}). Fetch it again.") from error
+                raise DataError(
+                    f"{file}: is no Parquet file, or is cut short ({told(error)}). Fetch it again."
+                ) from error
         self.found: list[str] = schemas[0].names
         for file, schema in zip(files, schemas, strict=True):
             if set(schema.names) != set(self.found):
@@ -126,7 +128,7 @@ class Tables:
             except self._errors as error:
                 if isinstance(error, DataError):
                     raise
-                raise DataError(f"{file}: cannot be read to its end ({error}). Fetch the file again.") from error
+                raise DataError(f"{file}: cannot be read to its end ({told(error)}). Fetch the file again.") from error
 
     def _batches(self, file: Path, names: list[str]) -> Iterator[Part]:
         import pyarrow.parquet as pq

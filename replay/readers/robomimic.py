@@ -27,6 +27,7 @@ from replay.readers.source import (
     env_spec,
     minimum_and_maximum,
     one_each,
+    told,
 )
 from replay.segment import RULES, Block, Counts, segment
 from replay.spaces import Dict, Leaf, Spaces
@@ -74,10 +75,10 @@ def source(path: Path, store: Any, data: Any, options: Options) -> Source:
     }
     if task:
         provenance["task"] = task
-    counts = Counts()
+    counts, wanted = Counts(), options.observation in keys
     return Source(
         spaces=spaces,
-        episodes=closing(path, store, _demos(data, demos, observation, splits, task, counts, path)),
+        episodes=closing(path, store, _demos(data, demos, observation, wanted, splits, task, counts, path)),
         provenance=provenance,
         files=[path],
         expected_rows=steps + len(demos),
@@ -122,6 +123,7 @@ def _demos(
     data: Any,
     demos: list[str],
     observation: dict[str, Leaf],
+    wanted: bool,
     splits: dict[str, str],
     task: str,
     counts: Counts,
@@ -129,7 +131,7 @@ def _demos(
 ) -> Iterator[tuple[str, Episode | DataError]]:
     for name in demos:
         try:
-            block = _demo_block(data[name], observation, f"{path}, data/{name}")
+            block = _demo_block(data[name], observation, wanted, f"{path}, data/{name}")
         except DataError as error:
             yield f"data/{name}", error
             continue
@@ -155,13 +157,15 @@ def _check_demo(demo: Any, where: str) -> None:
             raise DataError(f"{where}/{group}: is an array, expected a group of arrays.")
 
 
-def _demo_block(demo: Any, observation: dict[str, Leaf], where: str) -> Block:
+def _demo_block(demo: Any, observation: dict[str, Leaf], wanted: bool, where: str) -> Block:
     arrays = {key: demo[key] for key in ("actions", "rewards", "dones")}
     groups = [group for group in ("obs", "next_obs") if group in demo]
     for group in groups:
         absent = [key for key in observation if key not in demo[group]]
-        if absent:
-            raise DataError(f"{where}/{group}: lacks {some(absent)}; expected the keys of the first episode.")
+        surplus = [] if wanted else [text_of(key) for key in demo[group] if key not in observation]
+        if absent or surplus:
+            what = f"lacks {some(absent)}" if absent else f"has {some(surplus)} besides"
+            raise DataError(f"{where}/{group}: {what}; expected the keys of the first episode: {some(observation)}.")
         arrays |= {f"{group}/{key}": demo[group][key] for key in observation}
     shapes = {name: checked_array(array, f"{where}/{name}")[0] for name, array in arrays.items()}
     if len({shape[0] for shape in shapes.values()}) != 1:
@@ -240,11 +244,11 @@ def _robomimic_task(data: Any, path: Path) -> str:
             return ""
         text = text_of(data.attrs["env_args"])
     except DAMAGE as error:
-        raise DataError(f"{where}: cannot be read ({error}). Fetch the file again.") from error
+        raise DataError(f"{where}: cannot be read ({told(error)}). Fetch the file again.") from error
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: is not a JSON object ({error}). Repair the file.") from error
+        raise DataError(f"{where}: is not a JSON object ({told(error)}). Repair the file.") from error
     name = found.get("env_name", "") if isinstance(found, dict) else None
     if not isinstance(name, str):
         raise DataError(f"{where}: is not a JSON object with the text env_name. Repair the file.")

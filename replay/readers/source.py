@@ -105,6 +105,15 @@ _KINDS = {
 }
 
 
+def told(error: BaseException) -> str:
+    """What a library says of a file, in one line."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= _LONGEST_WORDS else f"{words[:_LONGEST_WORDS]}…"
+
+
+_LONGEST_WORDS = 400
+
+
 def inside(path: Path, folder: Path, remedy: str) -> Path:
     """The path itself; raises `DataError` unless it is a regular file that lies in `folder`, whatever links say."""
     regular(path, str(path), remedy)

@@ -188,6 +188,10 @@ DEMOS: dict[str, tuple[Callable[[Path], str], str]] = {
         ),
         r"data/demo_0: lacks dones",
     ),
+    "a key that only one has": (
+        lambda p: logs.robomimic(p, lambda f: f.update({"data/demo_1/obs/y": np.zeros((3, 1))})),
+        r"data/demo_1/obs: has y besides; expected the keys of the first episode: x",
+    ),
     "deep JSON": (
         lambda p: logs.robomimic(p, lambda f: f["data"].attrs.__setitem__("env_args", "[" * 30_000)),
         r"data, env_args: is not a JSON object",
@@ -313,6 +317,7 @@ PARQUET: dict[str, tuple[Callable[[Path], str], str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("name", NPZ)
 def test_npz(tmp_path: Path, name: str) -> None:
     logs.refused(tmp_path, NPZ[name])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 import replay
 from replay.errors import DataError
@@ -67,3 +70,23 @@ def test_a_part_that_is_not_wanted_is_not_judged(tmp_path: Path) -> None:
     assert replay.open(tmp_path / "out").spaces.observation == replay.Box((1,))
     with pytest.raises(DataError, match=r"observations have no key 'y'; found x"):
         ingest(logs.robomimic(tmp_path), tmp_path / "again", observation="y")
+
+
+def test_the_videos_of_lerobot_are_named(tmp_path: Path) -> None:
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "data" / "chunk-000").mkdir(parents=True)
+    features = {"observation.images.top": {"dtype": "video"}, "action": {"dtype": "float32"}}
+    (tmp_path / "meta" / "info.json").write_text(json.dumps({"features": features}))
+    notes = ingest(logs.parquet(tmp_path / "data" / "chunk-000"), tmp_path / "out").notes
+    assert "not ingested, as they are videos beside the tables: observation.images.top" in notes
+
+
+@pytest.mark.parametrize("kind", ["PNG", "MPO"])
+def test_files_of_several_pictures_are_refused(tmp_path: Path, kind: str) -> None:
+    target = io.BytesIO()
+    first, second = (Image.fromarray(picture.transpose(1, 2, 0)) for picture in CHW[:2])
+    first.save(target, kind, save_all=True, append_images=[second])
+    with pytest.raises(
+        DataError, match=r"log.parquet, observation: not a picture \(it is several pictures"
+    ):
+        ingest(logs.parquet(tmp_path, observation=[target.getvalue()] * 6), tmp_path / "out")

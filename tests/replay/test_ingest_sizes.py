@@ -105,7 +105,16 @@ def test_a_dataset_that_says_much_and_holds_it_is_read(tmp_path: Path, monkeypat
 
 def test_the_command_ends_with_2_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = logs.npz(tmp_path, actions=np.array(["a"] * 6))
-    for words in (["--validation-fraction", "nan"], ["--split-seed", "-1"], ["--env", " "], []):
+    for words in (
+        ["--validation-fraction", "nan"],
+        ["--split-seed", "-1"],
+        ["--env", " "],
+        ["--licence", ""],
+        ["--collected-by", "\udcff"],
+        ["--reward", ""],
+        ["--env", "a", "--env=b"],
+        [],
+    ):
         assert main(["ingest", source, "--out", str(tmp_path / "out"), *words]) == 2
         shown = capsys.readouterr().err
         assert shown.startswith("error: ")
