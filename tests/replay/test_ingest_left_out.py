@@ -86,7 +86,5 @@ def test_files_of_several_pictures_are_refused(tmp_path: Path, kind: str) -> Non
     target = io.BytesIO()
     first, second = (Image.fromarray(picture.transpose(1, 2, 0)) for picture in CHW[:2])
     first.save(target, kind, save_all=True, append_images=[second])
-    with pytest.raises(
-        DataError, match=r"log.parquet, observation: not a picture \(it is several pictures"
-    ):
+    with pytest.raises(DataError, match=r"log.parquet, observation: not a picture \(it is several pictures"):
         ingest(logs.parquet(tmp_path, observation=[target.getvalue()] * 6), tmp_path / "out")
