@@ -17,7 +17,7 @@ from replay.new_folder import NewFolder
 from replay.readers import Options, Source, read
 from replay.readers.columns import MOST_NUMBERS, check_name, some
 from replay.segment import Counts
-from replay.spaces import Dict, Image, Spaces, observation_columns
+from replay.spaces import Box, Dict, Image, Spaces, observation_columns
 from replay.writer import SHARD_BYTES, DatasetWriter
 
 __all__ = ["Hook", "IngestReport", "ingest"]
@@ -114,7 +114,7 @@ def ingest(
             "counts": counts,
             "quarantined": quarantined,
         }
-        _check_names(opened, str(source))
+        _check_names(spaces, opened.extras, str(source))
         with DatasetWriter(
             new,
             spaces,
@@ -180,14 +180,14 @@ def _check_words(**words: str | None) -> None:
             raise DataError(f"{name}: found {shown}, expected 1 to {LONGEST_TAG:,} characters; leave the option out.")
 
 
-def _check_names(source: Source, name: str) -> None:
+def _check_names(spaces: Spaces, extras: Mapping[str, Box], name: str) -> None:
     """Raises `DataError` for columns whose names cannot be kept, and for more numbers in a row than can be described:
     dataset.json holds four statistics of each."""
-    columns = observation_columns(source.spaces.observation)
-    for column in (*columns, *source.extras):
+    columns = observation_columns(spaces.observation)
+    for column in (*columns, *extras):
         check_name(column.removeprefix("observation."), name)
     leaves = [leaf for leaf in columns.values() if not isinstance(leaf, Image)]
-    total = sum(math.prod(leaf.shape) for leaf in [*leaves, source.spaces.action, *source.extras.values()])
+    total = sum(math.prod(leaf.shape) for leaf in [*leaves, spaces.action, *extras.values()])
     if total > MOST_NUMBERS:
         raise DataError(
             f"{name}: has {total:,} numbers in a row of all columns, expected at most {MOST_NUMBERS:,}. Leave columns "
