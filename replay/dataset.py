@@ -13,7 +13,7 @@ from replay.batch import Batch, Request
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.ledger import Ledger, is_store
-from replay.manifest import Episodes, Manifest, Shards, check_files, check_statistics, fingerprint, read_manifest
+from replay.manifest import Episodes, Manifest, Shards, check_files, fingerprint, read_manifest
 from replay.scan import scan
 from replay.schema import Column
 from replay.spaces import Box, Dict, Spaces, observation_columns
@@ -64,7 +64,6 @@ class Dataset:
         else:
             manifest, shards, episodes, sha256 = read_manifest(folder)
         check_files(manifest, shards, verify=verify)
-        check_statistics(folder, manifest)
         return Dataset(folder, manifest, shards, episodes, snapshot=snapshot, sha256=sha256)
 
     @property

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from replay.errors import DataError
+from replay.records import listing, mapping, reason, text, whole
 from replay.spaces import Box, Discrete, Image, Leaf, Spaces, observation_columns
 
 CORE = "core"
@@ -73,18 +74,21 @@ class Column:
         }
 
     @staticmethod
-    def from_json(record: dict[str, Any], where: str) -> Column:
+    def from_json(record: Any, where: str) -> Column:
         """Raises `DataError`, naming `where`, for a record that is no column."""
         try:
+            record = mapping(record, "column")
             column = Column(
-                str(record["name"]),
-                str(record["dtype"]),
-                tuple(int(n) for n in record["shape"]),
+                text(record["name"], "name"),
+                text(record["dtype"], "dtype"),
+                tuple(whole(n, "shape") for n in listing(record["shape"], "shape")),
                 record["kind"],
-                str(record["group"]),
+                text(record["group"], "group"),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: not a column ({error!r} in {record!r}); was it edited by hand?") from error
+        except (KeyError, ValueError) as error:
+            raise DataError(
+                f"{where}: not a column ({reason(error)}); restore it from a copy or ingest the dataset again."
+            ) from error
         if column.kind not in ("tensor", "image"):
             raise DataError(f"{where}.kind: found {column.kind!r}, expected tensor or image.")
         return check_column(column, where)

@@ -13,11 +13,14 @@ import pyarrow as pa
 
 from replay.arrow_layout import TEXT, Field, check_offsets, read_layout
 from replay.errors import DataError
-from replay.records import whole
+from replay.memory import require
+from replay.records import text, whole
 from replay.shard import ShardFile, check_digest, opened_shard, write_batch
 
 LONGEST = 4 << 30
 """Bytes of a table: some fifty million episodes."""
+_SMALL = 16 << 20
+"""Bytes that are read without asking whether there is memory for them."""
 
 
 def write_table(path: Path, types: Mapping[str, pa.DataType], columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,10 +32,17 @@ def write_table(path: Path, types: Mapping[str, pa.DataType], columns: Mapping[s
 
 def read_table(path: Path, types: Mapping[str, pa.DataType], recorded: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Its columns (N,), strings as object arrays. Raises `DataError`, and `ValueError` for what is no record of it."""
-    file = ShardFile(path, 0, whole(recorded["bytes"], f"tables.{path.name}.bytes"), str(recorded["sha256"]))
+    file = ShardFile(
+        path,
+        0,
+        whole(recorded["bytes"], f"tables.{path.name}.bytes"),
+        text(recorded["sha256"], f"tables.{path.name}.sha256"),
+    )
     if file.bytes > LONGEST:
-        raise ValueError(f"tables.{path.name}.bytes: found {file.bytes}, expected at most {LONGEST}")
+        raise ValueError(f"{name}.bytes: found {file.bytes}, expected at most {LONGEST}")
     with opened_shard(file, path) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as source:
+        if file.bytes > _SMALL:
+            require(2 * file.bytes, str(path), "the table", "restore the file from a copy, or free some memory.")
         content = source.read(file.bytes)
     check_digest(file, path, hashlib.sha256(content).hexdigest())
     try:
@@ -54,9 +64,9 @@ def _column(content: memoryview, field: Field | None, rows: int, name: str, kind
         return np.frombuffer(content, dtype, rows, field.values.start)
     check_offsets(content, field, rows)
     buffers = [None, pa.py_buffer(content[field.offsets]), pa.py_buffer(content[field.values])]
-    text = pa.Array.from_buffers(pa.string(), rows, buffers)
-    text.validate(full=True)  # UTF-8
+    strings = pa.Array.from_buffers(pa.string(), rows, buffers)
+    strings.validate(full=True)  # UTF-8
     # Few distinct strings stand in many rows: share them.
-    encoded = text.dictionary_encode()
+    encoded = strings.dictionary_encode()
     words = np.array(encoded.dictionary.to_pylist() or [""], dtype=object)
     return words[encoded.indices.to_numpy(zero_copy_only=False)]
