@@ -32,12 +32,9 @@ def write_table(path: Path, types: Mapping[str, pa.DataType], columns: Mapping[s
 
 def read_table(path: Path, types: Mapping[str, pa.DataType], recorded: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Its columns (N,), strings as object arrays. Raises `DataError`, and `ValueError` for what is no record of it."""
-    file = ShardFile(
-        path,
-        0,
-        whole(recorded["bytes"], f"tables.{path.name}.bytes"),
-        text(recorded["sha256"], f"tables.{path.name}.sha256"),
-    )
+    name = f"tables.{path.name}"
+    size, sha256 = whole(recorded["bytes"], f"{name}.bytes"), text(recorded["sha256"], f"{name}.sha256")
+    file = ShardFile(path, 0, size, sha256)
     if file.bytes > LONGEST:
         raise ValueError(f"{name}.bytes: found {file.bytes}, expected at most {LONGEST}")
     with opened_shard(file, path) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as source:
