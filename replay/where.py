@@ -112,8 +112,8 @@ def _truth(node: ast.expr, table: Table, where: str) -> np.ndarray:
             return np.asarray(table[name] != 0)
         case ast.Compare(left=left, ops=ops, comparators=comparators):
             result = np.asarray(True)
-            for op, right in zip(ops, comparators, strict=True):
-                result = np.logical_and(result, _compare(left, op, right, table, where))
+            for comparison, right in zip(ops, comparators, strict=True):
+                result = np.logical_and(result, _compare(left, comparison, right, table, where))
                 left = right
             return result
         case ast.Name() | ast.Constant():
