@@ -19,6 +19,7 @@ from replay.scan import scan
 from replay.schema import Column
 from replay.spaces import Box, Dict, Spaces, observation_columns
 from replay.store import Store, sample
+from replay.verify import check_values
 from replay.view import ALL, View
 
 _TRANSITIONS = Request()
@@ -51,8 +52,11 @@ class Dataset:
     @staticmethod
     def open(path: str | os.PathLike[str], *, verify: bool = False) -> Dataset:
         """Open the dataset at `path`: its manifest, then every file's size, footer and columns are checked, with
-        `verify` also the hash of every byte. Of an online store, the episodes that are live now; what comes later is
-        seen when it is opened again. Raises `DataError` naming the file, what was found and expected."""
+        `verify` also the hash of every byte, and whether values, flags and returns are what they should be.
+
+        Of an online store, the episodes that are live now; what comes later is seen when it is opened again. Raises
+        `DataError` naming the file, what was found and expected.
+        """
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
             raise DataError(f"dataset: found {shown(path)}, expected the name of a folder.")
         folder = Path(path).absolute()
@@ -67,6 +71,8 @@ class Dataset:
         else:
             manifest, shards, episodes, sha256 = read_manifest(folder)
         check_files(manifest, shards, verify=verify)
+        if verify:
+            check_values(folder, manifest, shards, episodes)
         return Dataset(folder, manifest, shards, episodes, snapshot=snapshot, sha256=sha256)
 
     @property

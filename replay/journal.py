@@ -170,6 +170,8 @@ def held(folder: Path, snapshot: int) -> tuple[str, list[bytes]]:
     lines: list[bytes] = []
     with os.fdopen(open_regular(folder / JOURNAL), "rb") as file:
         while len(lines) < snapshot and (line := file.readline(LONGEST)):
+            if not line.endswith(b"\n"):
+                break  # no whole line, perhaps of endless length
             digest.update(line)
             lines.append(line)
     return digest.hexdigest(), lines

@@ -139,7 +139,13 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
         raise DataError(
             f"{path.name}: {error}; shorten the provenance, of which children keep their parents'."
         ) from error
-    write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    try:
+        content = json.dumps(record, indent=1, allow_nan=False)
+    except ValueError as error:
+        raise DataError(
+            f"{path.name}: {error}; scale the columns whose numbers are that large, or drop them."
+        ) from error
+    write_text(path, content + "\n")
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes, str]:
@@ -158,7 +164,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes, str]:
             statistics=_statistics(mapping(record["statistics"], "statistics"), described.columns),
             parents=tuple(dict(mapping(parent, "parents")) for parent in listing(record["parents"], "parents")),
             counts={
-                name: whole(mapping(record["counts"], "counts")[name], f"counts.{name}")
+                name: whole(records.part(mapping(record["counts"], "counts"), name, "counts"), f"counts.{name}")
                 for name in ("transitions", "episodes", "rows", "shards")
             },
         )
@@ -228,7 +234,9 @@ def _statistics(record: Mapping[str, Any], columns: Sequence[Column]) -> dict[st
     expects. Raises `MALFORMED`."""
     shapes: dict[str, tuple[int, ...]] = {c.name: c.shape for c in columns if c.kind == "tensor"}
     return {
-        name: statistics.from_json(mapping(record[name], f"statistics.{name}"), f"statistics.{name}", shape)
+        name: statistics.from_json(
+            mapping(records.part(record, name, "statistics"), f"statistics.{name}"), f"statistics.{name}", shape
+        )
         for name, shape in {**shapes, "return": ()}.items()
     }
 

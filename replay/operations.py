@@ -22,6 +22,7 @@ from replay.dataset import Dataset
 from replay.errors import DataError
 from replay.manifest import Episodes, Shards, check_files
 from replay.new_folder import NewFolder
+from replay.ranges import Seed, Share, expected, fits, shown
 from replay.relabel import relabel
 from replay.schema import Column
 from replay.statistics import Moments
@@ -82,8 +83,10 @@ def split(dataset: Dataset, out: str | Path, fractions: Mapping[str, float], see
 
     Whole episodes, drawn by `seed`; the counts are the nearest to the fractions, which must sum to 1.
     """
-    if not fractions or any(not fraction >= 0 for fraction in fractions.values()):
-        raise DataError(f"split: found {dict(fractions)}, expected names with fractions of at least 0.")
+    if not fits(fractions, dict[str, Share]) or not fractions:
+        raise DataError(f"split: found {shown(fractions)}, expected names with fractions of at least 0, at most 1.")
+    if not fits(seed, Seed):
+        raise DataError(f"split, seed: found {shown(seed)}, expected {expected(Seed)}.")
     if abs(sum(fractions.values()) - 1) > 1e-6:
         raise DataError(f"split: the fractions sum to {sum(fractions.values()):g}, expected 1.")
     n = dataset.num_episodes

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def read_record(path: Path, kind: str, version: int, *, what: str, maker: str) -
         raise DataError(f"{path}: unreadable ({error}); restore it from a copy or make it again.") from error
     if not isinstance(record, dict) or record.get("format") != kind:
         raise DataError(f"{path}: not {what} manifest: `format` is not {kind!r}.")
-    if record.get("version") != version:
+    if type(record.get("version")) is not int or record["version"] != version:
         raise DataError(
             f"{path}: format version {record.get('version')!r}, this program reads {version}; "
             f"use the program that wrote it, or ingest the source again."
@@ -107,6 +107,13 @@ def _number(text: str) -> float:
 
 
 # --- Values out of a record. All raise `ValueError`, naming the value. ---
+
+
+def part(record: Mapping[str, Any], key: str, name: str) -> Any:
+    """What a record called `name` says of `key`."""
+    if key not in record:
+        raise ValueError(f"{name}.{key} is missing")
+    return record[key]
 
 
 def whole(value: Any, name: str, least: int = 0, most: int = (1 << 63) - 1) -> int:
