@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from replay.ranges import shown
+
 TEXT, BLOB = "text", "bytes"
 """Kinds of columns whose values have lengths of their own."""
 _MOST_COLUMNS = 1 << 14
@@ -110,7 +112,7 @@ def _read_layout(content: memoryview) -> Layout:
     buffers = _Buffers(batch, start, body)
     for name, kind, shape in _columns(schema):
         if name in columns:
-            raise ValueError(f"it has column {name!r} twice")
+            raise ValueError(f"it has column {shown(name)} twice")
         columns[name] = buffers.field(name, kind, shape, rows)
     buffers.done()
     return Layout(rows, columns)
@@ -161,21 +163,23 @@ class _Buffers:
     def _node(self, name: str, expected: int) -> None:
         found, nulls = next(self._nodes, (-1, 0))
         if found != expected:
-            raise ValueError(f"column {name!r}: found {found} values, expected {expected}")
+            raise ValueError(f"column {shown(name)}: found {found} values, expected {expected}")
         if nulls:
-            raise ValueError(f"column {name!r}: found {nulls} nulls, expected none")
+            raise ValueError(f"column {shown(name)}: found {nulls} nulls, expected none")
 
     def _no_nulls(self, name: str) -> None:
         if next(self._buffers, (0, -1))[1] != 0:
-            raise ValueError(f"column {name!r}: found marks of nulls, expected none")
+            raise ValueError(f"column {shown(name)}: found marks of nulls, expected none")
 
     def _buffer(self, name: str, item: int, needed: int) -> slice:
         offset, length = next(self._buffers, (-1, 0))
         start = self._start + offset
         if offset < 0 or length < needed or offset + length > self._body:
-            raise ValueError(f"column {name!r}: found {length} bytes at {offset}, expected {needed} in {self._body}")
+            raise ValueError(
+                f"column {shown(name)}: found {length} bytes at {offset}, expected {needed} in {self._body}"
+            )
         if start % item:
-            raise ValueError(f"column {name!r}: starts at byte {start}, expected a multiple of {item}")
+            raise ValueError(f"column {shown(name)}: starts at byte {start}, expected a multiple of {item}")
         return slice(start, start + length)
 
 
@@ -191,9 +195,9 @@ def _columns(schema: _Table) -> Iterator[tuple[str, str, tuple[int, ...]]]:
             kind = _kind(children[0], name) if children else ""
             shape = _tensor_shape(field, name)
             if kind in ("", TEXT, BLOB) or children[0].has(4):
-                raise ValueError(f"column {name!r} is a list of what is no number")
+                raise ValueError(f"column {shown(name)} is a list of what is no number")
         if field.has(4):
-            raise ValueError(f"column {name!r} is a dictionary")
+            raise ValueError(f"column {shown(name)} is a dictionary")
         yield name, kind, shape
 
 
@@ -211,7 +215,7 @@ def _kind(field: _Table, name: str) -> str:
                 return f"float{16 << precision}"
         elif number in (_TEXT, _BLOB, _LIST):
             return {_TEXT: TEXT, _BLOB: BLOB, _LIST: ""}[number]
-    raise ValueError(f"column {name!r} has a type that no dataset has")
+    raise ValueError(f"column {shown(name)} has a type that no dataset has")
 
 
 def _tensor_shape(field: _Table, name: str) -> tuple[int, ...]:
@@ -220,16 +224,16 @@ def _tensor_shape(field: _Table, name: str) -> tuple[int, ...]:
     length = kind.number(0, "<i") if (kind := field.table(3)) is not None else 0
     extension, written = words.get(b"ARROW:extension:name"), words.get(b"ARROW:extension:metadata", b"")
     if extension != _TENSOR or len(written) > _MOST_METADATA:
-        raise ValueError(f"column {name!r} is a list, expected a tensor")
+        raise ValueError(f"column {shown(name)} is a list, expected a tensor")
     said = json.loads(written)
     shape = said.get("shape") if isinstance(said, dict) and len(said) == 1 else None
     if not isinstance(shape, list) or not shape or not all(type(n) is int and 0 < n < 1 << 31 for n in shape):
-        raise ValueError(f"column {name!r} is a tensor of shape {written.decode()}")
+        raise ValueError(f"column {shown(name)} is a tensor of shape {shown(said)}")
     items = 1
     for number in shape:
         items *= number
     if items != length:
-        raise ValueError(f"column {name!r} is a tensor of shape {shape} in {length} numbers")
+        raise ValueError(f"column {shown(name)} is a tensor of shape {shown(shape)} in {length} numbers")
     return tuple(shape)
 
 

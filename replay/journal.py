@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from replay.errors import DataError
+from replay.ranges import shown
 from replay.records import MALFORMED, loads, mapping, reason, text, whole
 from replay.regular import LONGEST, open_regular, read
 from replay.shard import ShardFile
@@ -192,7 +193,7 @@ def segment_files(insert: Mapping[str, Any], number: int) -> dict[str, ShardFile
     for group, file in mapping(insert["files"], "files").items():
         file = mapping(file, "files")
         if file["file"] != segment_name(number, group):
-            raise ValueError(f"file: found {file['file']!r}, expected {segment_name(number, group)!r}")
+            raise ValueError(f"file: found {shown(file['file'])}, expected {shown(segment_name(number, group))}")
         sizes = whole(file["rows"], "rows", 1), whole(file["bytes"], "bytes", 1)
         files[group] = ShardFile(Path(SEGMENTS, file["file"]), *sizes, text(file["sha256"], "sha256"))
     return files

@@ -21,7 +21,7 @@ from replay.errors import DataError
 from replay.growing import Growing
 from replay.journal import JOURNAL, SEGMENTS, STORE, JournalReader, segment_files, segment_name
 from replay.manifest import EPISODE_COLUMNS, Episodes, Manifest, Shards, from_description
-from replay.records import MALFORMED, flag, listing, mapping, number, read_record, reason, text, whole
+from replay.records import MALFORMED, flag, listed, listing, mapping, number, read_record, reason, text, whole
 from replay.schema import Column
 from replay.shard import ShardFile
 from replay.statistics import Moments
@@ -200,7 +200,7 @@ class Ledger:
             case {"evict": evict}:
                 self._evict(mapping(evict, "evict"))
             case _:
-                raise ValueError(f"found {', '.join(record)}, expected insert or evict")
+                raise ValueError(f"found {listed(record)}, expected insert or evict")
         sizes = (len(self._episodes), len(self._shards), len(self._moments), rows)
         self._sizes.extend({name: [size] for name, size in zip(_SIZES, sizes, strict=True)})
 
@@ -216,7 +216,9 @@ class Ledger:
         episodes = [mapping(episode, "episodes") for episode in listing(insert["episodes"], "episodes")]
         ids = [text(episode["id"], "id") for episode in episodes]
         if files.keys() != self._groups or len(rows) != 1 or not episodes:
-            raise ValueError(f"files for {sorted(files)} with {sorted(rows)} rows, expected {sorted(self._groups)}")
+            raise ValueError(
+                f"files for {listed(sorted(files))} with {sorted(rows)} rows, expected {listed(sorted(self._groups))}"
+            )
         if any(name in self.numbers for name in ids) or len(set(ids)) < len(ids):
             raise ValueError("an id that was inserted before")
         table = {name: [fact(episode[name], name) for episode in episodes] for name, fact in _FACTS.items()}
@@ -257,8 +259,10 @@ class Ledger:
         }
         statistics_left = mapping(evict["statistics"], "statistics")
         if statistics_left.keys() != expected.keys():
-            found = reprlib.repr(sorted(statistics_left))
-            raise ValueError(f"statistics: found those of segments {found}, expected {sorted(expected)}")
+            raise ValueError(
+                f"statistics: found those of segments {listed(sorted(statistics_left))}, expected "
+                f"{listed(sorted(expected))}"
+            )
         for segment in touched.tolist():
             self._moments["gone"][self._moments_of[segment]] = snapshot
             self._moments_of[segment] = -1

@@ -19,7 +19,8 @@ import pyarrow as pa
 from replay import journal, records, spaces, statistics
 from replay.atomic import write_text
 from replay.errors import DataError
-from replay.records import MALFORMED, check_depth, listing, mapping, not_whole, whole
+from replay.ranges import shown
+from replay.records import MALFORMED, check_depth, listed, listing, mapping, not_whole, whole
 from replay.references import FORMAT, SHARD_COLUMNS, VERSION, Origins, read_dataset, read_shards
 from replay.schema import Column, columns_of
 from replay.shard import ShardFile, map_shard
@@ -257,7 +258,7 @@ def _check_columns(where: str, manifest: Manifest) -> None:
     if found != expected or len(found) != len(manifest.columns):
         wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
         raise DataError(
-            f"{where}: columns {', '.join(wrong)} do not fit the spaces and extras; restore it from a copy "
+            f"{where}: columns {listed(wrong)} do not fit the spaces and extras; restore it from a copy "
             f"or ingest the dataset again."
         )
 
@@ -272,14 +273,14 @@ def _shards(folder: Path, manifest: Manifest, record: Mapping[str, Any]) -> Shar
             raise DataError(f"{where}: shard {number} of {count}; restore the file from a copy.")
         files = found.setdefault(number, {})
         if group in files:
-            raise DataError(f"{where}: shard {number} has two files for {group!r}; restore the file from a copy.")
+            raise DataError(f"{where}: shard {number} has two files for {shown(group)}; restore the file from a copy.")
         files[group] = origins.find(file)
     for number in range(count):
         files = found.get(number, {})
         if set(files) != groups:
             raise DataError(
-                f"{where}: shard {number} has files for {sorted(files)}, the columns need {sorted(groups)}; "
-                f"restore the file from a copy."
+                f"{where}: shard {number} has files for {listed(sorted(files))}, the columns need "
+                f"{listed(sorted(groups))}; restore the file from a copy."
             )
         if len({file.rows for file in files.values()}) != 1:
             raise DataError(f"{where}: the files of shard {number} differ in rows; restore the file from a copy.")

@@ -23,6 +23,7 @@ from replay.errors import DataError
 from replay.manifest import Episodes, Shards, check_files
 from replay.new_folder import NewFolder
 from replay.ranges import Seed, Share, expected, fits, shown
+from replay.records import listed
 from replay.relabel import relabel
 from replay.schema import Column
 from replay.statistics import Moments
@@ -63,7 +64,7 @@ def filter(dataset: Dataset, out: str | Path, where: str) -> Dataset:
     """The episodes for which `where` holds, such as `return > 100 and success == 1`. Raises `DataError` if none."""
     keep = select(where, dataset.episodes)
     if not keep.any():
-        raise DataError(f"{dataset.path}: no episode of {dataset.num_episodes} satisfies {where!r}. Loosen it.")
+        raise DataError(f"{dataset.path}: no episode of {dataset.num_episodes} satisfies {shown(where)}. Loosen it.")
     used = np.unique(dataset.episodes["shard"][keep])
     shards = [dataset.shards[number] for number in used]
     episodes = {name: column[keep] for name, column in dataset.episodes.items()}
@@ -137,8 +138,8 @@ def _same_columns(first: Dataset, other: Dataset) -> None:
             )
     if first.extras != other.extras:
         raise DataError(
-            f"merge: extra columns differ: {first.path} has {', '.join(first.extras) or 'none'}, "
-            f"{other.path} has {', '.join(other.extras) or 'none'}. Relabel one to have the other's."
+            f"merge: extra columns differ: {first.path} has {listed(first.extras) or 'none'}, "
+            f"{other.path} has {listed(other.extras) or 'none'}. Relabel one to have the other's."
         )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from replay.errors import DataError
 from replay.memory import require
+from replay.ranges import shown
 from replay.regular import read
 
 DEEPEST = 200
@@ -45,7 +46,7 @@ def read_record(path: Path, kind: str, version: int, *, what: str, maker: str) -
         raise DataError(f"{path}: not {what} manifest: `format` is not {kind!r}.")
     if type(record.get("version")) is not int or record["version"] != version:
         raise DataError(
-            f"{path}: format version {record.get('version')!r}, this program reads {version}; "
+            f"{path}: format version {shown(record.get('version'))}, this program reads {version}; "
             f"use the program that wrote it, or ingest the source again."
         )
     return record, hashlib.sha256(content).hexdigest()
@@ -104,6 +105,18 @@ def _number(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"found {reprlib.repr(text)}, expected a number that fits in 64 bits")
     return value
+
+
+_NAMES = 16
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names out of a record, for a line of a message: however many there are, and whatever is in them."""
+    found = list(names)
+    words = [
+        name if isinstance(name, str) and name.isprintable() and len(name) <= 60 else shown(name) for name in found
+    ]
+    return ", ".join(words[:_NAMES]) + (f" and {len(found) - _NAMES} more" if len(found) > _NAMES else "")
 
 
 # --- Values out of a record. All raise `ValueError`, naming the value. ---

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from replay import journal
 from replay.errors import DataError
+from replay.ranges import shown
 from replay.records import MALFORMED, listing, mapping, not_whole, read_record, text, whole
 from replay.shard import ShardFile
 from replay.tables import read_table
@@ -78,8 +79,8 @@ class Origins:
         theirs = replace(file, path=self._real(Path(os.path.normpath(self._home / name))))
         if self._theirs.get(theirs.path) != theirs:
             raise DataError(
-                f"{where}: found {name!r}, which is neither in the dataset's folder nor a file of a parent that it "
-                "records. Do not use this dataset unless you know who made it; then have them `copy` it, so that it "
+                f"{where}: found {shown(name)}, which is neither in the dataset's folder nor a file of a parent that "
+                "it records. Do not use this dataset unless you know who made it; then have them `copy` it, so that it "
                 "holds its own files."
             )
         return theirs
@@ -102,8 +103,8 @@ def plain(name: Any, where: str) -> str:
     else:
         return name
     raise DataError(
-        f"{where}: found {name!r}, {wrong}; expected a path relative to the dataset's folder. Do not use this dataset "
-        "unless you know who made it, and have it made again."
+        f"{where}: found {shown(name)}, {wrong}; expected a path relative to the dataset's folder. Do not use this "
+        "dataset unless you know who made it, and have it made again."
     )
 
 
@@ -121,7 +122,7 @@ def read_shards(folder: Path, record: Record) -> Iterator[tuple[int, str, ShardF
     columns = (table[column].tolist() for column in SHARD_COLUMNS)
     for number, group, name, rows, size, sha256 in zip(*columns, strict=True):
         if rows < 1 or size < 1:
-            raise DataError(f"{path}: {name!r} has {rows} rows and {size} bytes; restore the file from a copy.")
+            raise DataError(f"{path}: {shown(name)} has {rows} rows and {size} bytes; restore the file from a copy.")
         yield number, group, ShardFile(Path(plain(name, f"{path}: file")), rows, size, sha256)
 
 

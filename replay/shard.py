@@ -24,6 +24,7 @@ from replay import stamps
 from replay.arrow_layout import BLOB, Layout, check_offsets, read_layout
 from replay.atomic import create
 from replay.errors import DataError
+from replay.ranges import shown
 from replay.regular import open_regular
 from replay.schema import Column
 
@@ -116,15 +117,15 @@ def map_shard(
     for column in columns:
         field, expected = layout.columns.get(column.name), _type(column)
         if field is None or field.type != expected:
+            found = "no such column" if field is None else shown(field.type)
             raise DataError(
-                f"{path}: column {column.name!r}: found {'no such column' if field is None else field.type}, expected "
-                f"{expected}; restore the file from a copy."
+                f"{path}: column {shown(column.name)}: found {found}, expected {expected}; restore the file from a copy."
             )
         if column.kind == "image":
             try:
                 offsets = check_offsets(content, field, rows)
             except ValueError as error:
-                raise _not_whole(path, f"column {column.name!r}: {error}") from error
+                raise _not_whole(path, f"column {shown(column.name)}: {error}") from error
             blobs[column.name] = Blobs(offsets, np.frombuffer(content[field.values], np.uint8))
         else:
             values = np.frombuffer(content, column.dtype, rows * column.items, field.values.start)

@@ -17,6 +17,8 @@ from replay.computed import following, returns_to_go
 from replay.draw import TRAIN, draw
 from replay.errors import DataError
 from replay.open_shards import OpenShards
+from replay.ranges import shown
+from replay.records import listed
 from replay.returns import backward, n_step
 from replay.schema import COMPUTED, FOLLOWING, RETURN_TO_GO
 from replay.spaces import Dict, Discrete, observation_columns
@@ -335,8 +337,8 @@ class Store:
         extras = tuple(name for name in request.columns if name not in COMPUTED)
         for name in extras:
             if name not in self.view.extras:
-                known = ", ".join([*sorted(self.view.extras), *COMPUTED])
-                raise DataError(f"request.columns: the data has no {name!r}; it has {known}.")
+                known = listed([*sorted(self.view.extras), *COMPUTED])
+                raise DataError(f"request.columns: the data has no {shown(name)}; it has {known}.")
         names = (*self._observations, "action", "reward", "terminated", "truncated", *extras)  # flags side by side
         columns = self._open.columns
         widths = {name: columns[name].items * np.dtype(columns[name].dtype).itemsize for name in names}

@@ -14,6 +14,7 @@ import pyarrow as pa
 from replay.arrow_layout import TEXT, Field, check_offsets, read_layout
 from replay.errors import DataError
 from replay.memory import require
+from replay.ranges import shown
 from replay.records import text, whole
 from replay.shard import ShardFile, check_digest, opened_shard, write_batch
 
@@ -56,7 +57,7 @@ def _column(content: memoryview, field: Field | None, rows: int, name: str, kind
     dtype = None if kind == pa.string() else np.dtype(kind.to_pandas_dtype())
     expected, found = dtype.name if dtype is not None else TEXT, "no such column" if field is None else field.type
     if field is None or found != expected:
-        raise ValueError(f"column {name!r}: found {found}, expected {expected}")
+        raise ValueError(f"column {name!r}: found {shown(found)}, expected {expected}")
     if dtype is not None:
         return np.frombuffer(content, dtype, rows, field.values.start)
     check_offsets(content, field, rows)

@@ -15,6 +15,7 @@ import numpy as np
 from replay import statistics as moments
 from replay.errors import DataError
 from replay.ranges import Range, expected, fits, shown
+from replay.records import listed
 from replay.schema import Column
 from replay.shard import ShardFile
 from replay.spaces import Box, Spaces, observation_columns
@@ -292,13 +293,13 @@ def _part(dataset: Dataset, number: int, split: str | None, where: str | None) -
         if not chosen.any():
             names = sorted(set(table["split"].tolist()))
             raise DataError(
-                f"{dataset.path}: no episodes in split {split!r}; it has {', '.join(names)}. Name one, or {ALL!r}."
+                f"{dataset.path}: no episodes in split {shown(split)}; it has {listed(names)}. Name one, or {ALL!r}."
             )
     if where is not None:
         chosen &= select(where, table)
     episode = np.flatnonzero(chosen)
     if len(episode) == 0:
-        raise DataError(f"{dataset.path}: no episode of split {split!r} satisfies {where!r}; loosen it.")
+        raise DataError(f"{dataset.path}: no episode of split {shown(split)} satisfies {shown(where)}; loosen it.")
     return {
         "shard": table["shard"][episode].astype(np.int64),
         "first_row": table["first_row"][episode].astype(np.int64),
@@ -314,7 +315,7 @@ def _same_spaces(first: Spaces, path: str, b: Dataset) -> None:
     ours, theirs = observation_columns(first.observation), observation_columns(b.spaces.observation)
     if set(ours) != set(theirs):
         raise DataError(
-            f"{b.path}: observations are {', '.join(theirs)}, those of {path} are {', '.join(ours)}; "
+            f"{b.path}: observations are {listed(theirs)}, those of {path} are {listed(ours)}; "
             f"rename or drop keys when ingesting."
         )
     for name, leaf in ours.items():
