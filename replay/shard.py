@@ -118,9 +118,8 @@ def map_shard(
         field, expected = layout.columns.get(column.name), _type(column)
         if field is None or field.type != expected:
             found = "no such column" if field is None else shown(field.type)
-            raise DataError(
-                f"{path}: column {shown(column.name)}: found {found}, expected {expected}; restore the file from a copy."
-            )
+            name = shown(column.name)
+            raise DataError(f"{path}: column {name}: found {found}, expected {expected}; restore the file from a copy.")
         if column.kind == "image":
             try:
                 offsets = check_offsets(content, field, rows)

@@ -70,7 +70,7 @@ def test_a_column_that_the_files_lack_is_refused(write, episode):
     edit(dataset, columns=columns)
     with pytest.raises(DataError, match="columns action do not fit the spaces"):
         replay.open(dataset.path)
-    numbers = {"count": 3, **dict.fromkeys(("mean", "std", "min", "max"), [0, 0, 0])}
+    numbers = {"count": 3, **{key: [0, 0, 0] for key in ("mean", "std", "min", "max")}}
     edit(
         dataset,
         columns=columns,
