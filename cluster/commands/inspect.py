@@ -18,7 +18,7 @@ class Inspect:
     dataset: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="DATASET")]]
     """The dataset's folder."""
     verify: bool = False
-    """Read every byte and compare its hash, too."""
+    """Read every byte, compare its hash, and look at every value but pictures, too."""
     json: bool = False
     """Print one JSON object instead."""
 
@@ -84,7 +84,7 @@ def show(record: dict[str, Any]) -> None:
     from cluster.commands.output import table_console
 
     console = table_console()
-    whole = "every hash is right" if record["verified"] else "sizes and schema are right; --verify reads every byte"
+    whole = "every hash and value is right" if record["verified"] else "sizes and schema are right; --verify reads every byte"
     returns, lengths = record["return"], record["episode_length"]
     splits = ", ".join(f"{name} {count:,}" for name, count in record["splits"].items())
     facts = {
