@@ -81,7 +81,7 @@ def test_what_a_role_leaves_out_keeps_its_default():
                 ("count", 10_001, "10001"),
                 ("count", 1.0, "1.0"),
                 ("count", True, "True"),
-                ("count", 10**5_000, "a number too long to show"),
+                ("count", 10**5_000, "a value of type int that cannot be shown .*"),
                 ("num_cpus", -1, "-1"),
                 ("num_cpus", float("nan"), "nan"),
                 ("num_cpus", float("inf"), "inf"),
