@@ -84,8 +84,11 @@ class Claim:
     def _take(self) -> Lock:
         path = self.folder.path
         PATH.check(str(path), "--run")
-        if os.path.realpath(path) == os.sep:
-            raise RunError(f"--run {path}: is the root of the file system, expected a folder of its own: name another.")
+        if not self.resumed and Path.cwd().is_relative_to(os.path.realpath(path)):
+            raise RunError(
+                f"--run {path}: holds the folder that you are in, expected a folder of its own; name another, such as "
+                "runs/maze."
+            )
         try:
             for _ in range(_TRIES):
                 self._make_folders()

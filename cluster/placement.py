@@ -24,6 +24,9 @@ LEARNER_SHARE = 0.6
 PROCESS_BYTES = 64 << 20
 """Of memory that a process of a run does not share with others, PyTorch in it."""
 
+_ACTORS = 256
+"""Of a serial run, one after the other."""
+
 _THREADS, _THREADS_EACH = 256, 64
 """That this machine may be asked for, all processes together: so many, or so many for each of its processors."""
 
@@ -93,11 +96,6 @@ def make_backend(recipe: Recipe, topology: Topology, view: View, evaluates: bool
 
     Raises `RunError` where there is no room for them.
     """
-    if topology.serial:
-        check_processes(1, recipe.threads)
-        return SerialBackend()
-    from cluster.ray_backend import RayBackend  # the only import of ray, so that --serial never needs it
-
     counts = [
         ("replay_shard", topology.replay_shards, shard_actor_count(view, topology)),
         ("bellman_updater", topology.bellman_updaters, updater_count(recipe, topology)),
@@ -114,8 +112,18 @@ def make_backend(recipe: Recipe, topology: Topology, view: View, evaluates: bool
         for name, role, count in counts
         for number in range(count)
     ]
+    if topology.serial:
+        if len(places) > _ACTORS:
+            raise RunError(
+                f"--serial: {len(places):,} actors in one process, expected at most {_ACTORS}; lower --shards, "
+                "--updaters, --evaluators or --runners, or leave --serial out."
+            )
+        check_processes(1, recipe.threads)
+        return SerialBackend()
     if not joins_a_cluster(topology):
         check_processes(len(places), recipe.threads)
+    from cluster.ray_backend import RayBackend  # the only import of ray, so that --serial never needs it
+
     return RayBackend(topology, places, threads=recipe.threads)
 
 

@@ -129,6 +129,8 @@ def text_of(kind: Any) -> Text | None:
 
 LONGEST_TEXT = 1_000_000
 """Characters of an option's text: of JSON and expressions, too."""
+_LONGEST_WORDS = 1_000
+"""Characters of a name, or of words for the record."""
 _LONGEST_PATH, _LONGEST_NAME = 4_095, 255
 """Bytes of a path and of each name in it, as Linux has them."""
 
@@ -152,8 +154,12 @@ def _fits_a_path(text: str) -> bool:
     return sum(map(len, names)) + len(names) <= _LONGEST_PATH and max(map(len, names)) <= _LONGEST_NAME
 
 
+def _fits_a_run(text: str) -> bool:
+    return _fits_a_path(text) and not text.startswith(("-", "~"))
+
+
 def _fits_a_new_folder(text: str) -> bool:
-    return _fits_a_path(text) and not text.startswith("-") and os.path.normpath(text) not in (".", "..", "/", "//")
+    return _fits_a_run(text) and os.path.normpath(text) not in (".", "..", "/", "//")
 
 
 def one_of(*words: str) -> Text:
@@ -171,21 +177,16 @@ def number_or(kind: Any, *words: str) -> Text:
     )
 
 
-NAME = Text("a name", lambda text: len(text) <= _LONGEST_PATH)
+NAME = Text("a name", lambda text: len(text) <= _LONGEST_WORDS)
 EXPRESSION = Text('an expression such as "return > 100 and success == 1"')
 JSON_TEXT = Text('a JSON object such as {"name": 1}')
-PATH = Text("a path (names of up to 255 bytes, in UTF-8)", _fits_a_path)
-NEW_FOLDER = Text(
-    "a folder's path, such as data/maze (names of up to 255 bytes, in UTF-8; a leading hyphen is written ./-)",
-    _fits_a_new_folder,
-)
-RUN_FOLDER = Text(
-    "a run's folder, such as runs/maze (names of up to 255 bytes, in UTF-8; a leading hyphen is written ./-)",
-    lambda text: _fits_a_path(text) and not text.startswith("-"),
-)
+_NAMES = "names of up to 255 bytes, in UTF-8"
+PATH = Text(f"a path ({_NAMES})", _fits_a_path)
+NEW_FOLDER = Text(f"a folder's path, such as data/maze ({_NAMES}; ./-x for -x)", _fits_a_new_folder)
+RUN_FOLDER = Text(f"a run's folder, such as runs/maze ({_NAMES}; ./-x for -x)", _fits_a_run)
 SOURCE = Text("minari:ID, ogbench:FILE.npz, hdf5:FILE, parquet:GLOB or a dataset's folder", _fits_a_path)
 FUNCTION = Text("FILE.py:FUNCTION", lambda text: len(text) <= 2 * _LONGEST_PATH)
-ADDRESS = Text("HOST:PORT of a cluster, auto or local", lambda text: len(text) <= _LONGEST_PATH)
+ADDRESS = Text("HOST:PORT of a cluster, auto or local", lambda text: len(text) <= _LONGEST_WORDS)
 DEVICE = one_of("auto", "cpu", "cuda")
 POLICY_DEVICE = one_of("cpu", "cuda")
 VECTORIZATION = one_of("sync", "async", "native")

@@ -11,14 +11,17 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from cluster.errors import RunError
 from cluster.json_text import json_object
-from cluster.settings import Text, is_number, number, takes_whole_numbers
+from cluster.settings import Text, is_number, is_text, number, takes_whole_numbers
 from cluster.settings import option as option_of
-from replay.ranges import Range, fits, hints, range_of
+from replay.ranges import Range, fits, hints, range_of, shown
 
 if TYPE_CHECKING:
     from envs import EnvSpec
 
 Options = TypeVar("Options", bound=Any)
+
+
+_FLAT = (tyro.conf.OmitArgPrefixes,)
 
 
 def parse(kind: type[Options], command: str, arguments: Sequence[str], default: Options | None = None) -> Options:
@@ -28,7 +31,11 @@ def parse(kind: type[Options], command: str, arguments: Sequence[str], default: 
     """
     told = draft(kind)
     given: dict[str, Any] = {} if default is None else {"default": as_a(told, default)}
-    found = tyro.cli(told, prog=f"quiver {command}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,), **given)
+    try:
+        found = tyro.cli(told, prog=f"quiver {command}", args=list(arguments), config=_FLAT, **given)
+    except UnicodeEncodeError as error:  # a usage message quotes what it does not know
+        stray = next((word for word in arguments if not is_text(word)), "")
+        raise RunError(f"quiver {command}: found {shown(stray)}, expected an option, or a value in UTF-8.") from error
     return as_a(kind, found)
 
 
