@@ -29,6 +29,7 @@ from cluster import checkpoint_record as record_of
 from cluster import durable
 from cluster.checkpoint_record import RECORD, DamagedError
 from cluster.errors import RunError
+from cluster.settings import step_of
 from learners.algorithm import Algorithm
 from replay.atomic import create, sync
 
@@ -171,8 +172,8 @@ def find(folder: Path, which: str) -> Path:
             logger.warning("%s; %s is the newest whole checkpoint.", _lost(folder), whole)
             name = whole
     else:
-        step = which.removeprefix("step-")
-        name = folder_name(int(step)) if step.isascii() and step.isdigit() else which
+        step = step_of(which)
+        name = which if step is None else folder_name(step)
     if name is None or name not in present:
         raise RunError(
             f"{folder}: no checkpoint {which!r}; found {', '.join(present) or 'none'}. "

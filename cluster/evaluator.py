@@ -11,6 +11,7 @@ import envs
 from cluster import process
 from cluster.build import AlgorithmSpec
 from cluster.policy import acting
+from cluster.settings import check_seeds
 from envs import EnvSpec
 from learners.algorithm import Weights
 from replay.batch import Request
@@ -26,6 +27,10 @@ class EvaluationSpec:
     reference_scores: tuple[float, float] | None = None
     stochastic: bool = False
     """Draw actions from the policy instead of taking its mode: the same noise at every evaluation of a run."""
+
+    def __post_init__(self) -> None:
+        """Raises `RunError` where the seeds of its episodes are too large."""
+        check_seeds(self.seed, self.episodes)
 
 
 class Evaluator:

@@ -23,6 +23,7 @@ from cluster.episode_log import EpisodeLog
 from cluster.errors import RunError
 from cluster.evaluator import EvaluationSpec
 from cluster.execute import Plan, execute
+from cluster.footprint import check_batches, check_environments
 from cluster.online_source import OnlineSource
 from cluster.options import Cadence, OnlineRecipe, Recipe, Topology, as_json
 from cluster.placement import settle_devices
@@ -31,7 +32,7 @@ from cluster.resume import check_kind, check_recipe, resume_point
 from cluster.run_folder import plain, spaces_to_json
 from cluster.snapshots import Snapshots
 from cluster.supervise import RunResult
-from cluster.train import hold_diagnostics, validation_view
+from cluster.train import DIAGNOSTIC_BATCHES, hold_diagnostics, validation_view
 from envs import EnvSpec, Exploration
 from learners.algorithm import Algorithm
 from replay.mixing import Mixing
@@ -94,6 +95,10 @@ def finetune(
         check_algorithm(algorithm, recipe, topology)
         if recipe.shards_per_draw is not None:
             raise RunError("--shards-per-draw: draws of fine-tuning are from all shards; leave the option out.")
+        validation = validation_view(datasets, recipe) if datasets else None
+        held = DIAGNOSTIC_BATCHES * ((logged is not None) + (validation is not None))
+        check_batches(recipe, topology, spaces, algorithm, logged, held=held)
+        check_environments(online, topology)
         check_environment(environment, spaces)
         exploration = Exploration(online.noise, online.random_probability)
         check_interaction(environment, online.vectorization, exploration)
@@ -120,7 +125,6 @@ def finetune(
             "reference_scores": scores,
             "datasets": [describe_dataset(dataset) for dataset, _ in datasets],
         }
-        validation = validation_view(datasets, recipe) if datasets else None
         # Shard actors and the writer open the store: it is there before them, empty, and goes if they are refused.
         store = claim.folder.online
         if not store.exists():

@@ -19,6 +19,7 @@ from cluster.datasets import Weighted, describe_dataset, open_datasets, places
 from cluster.errors import RunError
 from cluster.evaluator import EvaluationSpec
 from cluster.execute import Plan, execute
+from cluster.footprint import check_batches
 from cluster.options import Cadence, Recipe, Topology, as_json
 from cluster.placement import settle_devices
 from cluster.resume import check_kind, check_recipe, resume_point
@@ -66,6 +67,9 @@ def train(
         algorithm = spec.create("cpu")
         check_algorithm(algorithm, recipe, topology)
         _check_sampling(recipe, topology, view, algorithm.requires.kind)
+        validation = validation_view(datasets, recipe)
+        held = DIAGNOSTIC_BATCHES * (1 if validation is None else 2)
+        check_batches(recipe, topology, view.spaces, algorithm, view, held=held)
         reference_scores = datasets[0][0].reference_scores if len(datasets) == 1 else None
         evaluation = None
         if environment is not None:
@@ -87,7 +91,6 @@ def train(
             "reference_scores": reference_scores,
             "datasets": [describe_dataset(dataset) for dataset, _ in datasets],
         }
-        validation = validation_view(datasets, recipe)
         return execute(
             Plan(recipe, topology, cadence, spec, algorithm.requires, view, evaluation, config, start),
             claim,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -12,7 +11,8 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from cluster.commands.options import environment, recorded_environment
+from cluster import ranges
+from cluster.commands.options import draft, environment, given, recorded_environment, told
 from cluster.commands.output import error_console, plain_text
 from cluster.commands.run_options import (
     RECORDED,
@@ -27,37 +27,39 @@ from cluster.commands.run_options import (
     with_topology,
 )
 from cluster.errors import RunError
-from cluster.options import BatchSize, Cadence, Recipe, Topology, recipe_from_json
+from cluster.options import Cadence, Recipe, Topology, recipe_from_json
 from cluster.run_folder import RunFolder
+from cluster.settings import EXPRESSION, NAME, PATH, RUN_FOLDER, Held
 from cluster.topology import read_topology
-from replay.ranges import Seed, Steps
 
 _RECIPE = Recipe(datasets=(), algorithm="")
 
 
 @dataclass(frozen=True)
-class What:
+class What(Held):
     """What the result depends on, with the algorithm's own knobs below."""
 
-    dataset: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="DATASET[=WEIGHT]")]]
+    dataset: tyro.conf.UseAppendAction[
+        Annotated[tuple[str, ...], ranges.DATASETS, PATH, tyro.conf.arg(metavar="DATASET[=WEIGHT]")]
+    ]
     """A dataset folder; again for each further one. Weights are relative shares of every batch (all or none)."""
-    algo: Annotated[str, tyro.conf.arg(metavar="NAME")]
+    algo: Annotated[str, NAME, tyro.conf.arg(metavar="NAME")]
     """The algorithm. Its knobs are options, too: `quiver train --algo NAME --help` shows them."""
-    run: Annotated[str, tyro.conf.arg(metavar="RUN")]
+    run: Annotated[str, RUN_FOLDER, tyro.conf.arg(metavar="RUN")]
     """The run's folder: configuration, metrics, checkpoints, report."""
-    steps: Steps = _RECIPE.steps
+    steps: ranges.Steps = _RECIPE.steps
     """Gradient steps."""
-    seed: Seed = _RECIPE.seed
+    seed: ranges.Seed = _RECIPE.seed
     """Of everything random."""
-    batch_size: BatchSize = _RECIPE.batch_size
+    batch_size: ranges.BatchSize = _RECIPE.batch_size
     """Transitions of one gradient step, over all learners."""
-    split: str = _RECIPE.split
+    split: Annotated[str, NAME] = _RECIPE.split
     """Which episodes to train on: train, validation, all, or a name the dataset has."""
-    where: Annotated[str | None, tyro.conf.arg(metavar="EXPR")] = _RECIPE.where
+    where: Annotated[str | None, EXPRESSION, tyro.conf.arg(metavar="EXPR")] = _RECIPE.where
     """Only episodes for which this holds, such as "return > 100 and success == 1"."""
-    priority_exponent: float = _RECIPE.priority_exponent
+    priority_exponent: ranges.PriorityExponent = _RECIPE.priority_exponent
     """Above 0: sample by temporal-difference error to this power."""
-    importance_exponent: float = _RECIPE.importance_exponent
+    importance_exponent: ranges.ImportanceExponent = _RECIPE.importance_exponent
     """How far importance weights make up for prioritised sampling: 0 not at all, 1 fully."""
 
 
@@ -81,18 +83,20 @@ def parse(arguments: Sequence[str]) -> Train:
     gives the further options and the defaults of the rest."""
     import learners
 
-    first = _look_ahead(arguments)
+    algo, config, run = (
+        told(arguments, name, kind) for name, kind in (("algo", NAME), ("config", PATH), ("run", RUN_FOLDER))
+    )
     # What tyro finds missing it asks for.
-    default = Train(dataset=tyro.MISSING, algo=tyro.MISSING, run=tyro.MISSING)
-    if first.resume and first.run:
-        default = as_it_was(Path(first.run))
-    if first.algo and first.algo != default.algo:
-        default = replace(default, knobs=learners.config_class(first.algo)())
-    if first.dataset:
+    default = draft(Train)(dataset=tyro.MISSING, algo=tyro.MISSING, run=tyro.MISSING)
+    if given(arguments, "resume") and run:
+        default = as_it_was(Path(run))
+    if algo and algo != default.algo:
+        default = replace(default, knobs=learners.config_class(algo)())
+    if given(arguments, "dataset"):
         default = replace(default, dataset=())  # those that are given take their place, and do not join them
-    if first.config:
-        default = with_topology(default, read_topology(Path(first.config)))
-    values = parse_sections(SECTIONS, default, first.algo or default.algo, "train", arguments, Train.__doc__)
+    if config:
+        default = with_topology(default, read_topology(Path(config)))
+    values = parse_sections(SECTIONS, default, algo or default.algo, "train", arguments, Train.__doc__)
     return Train(**values)
 
 
@@ -172,15 +176,6 @@ def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> 
 
 
 # --- Defaults that come first ---
-
-
-def _look_ahead(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--algo", "--config", "--run"):
-        parser.add_argument(name, nargs="?")
-    parser.add_argument("--dataset", action="append", nargs="?")
-    parser.add_argument("--resume", action="store_true")
-    return parser.parse_known_args(list(arguments))[0]
 
 
 def as_it_was(run_folder: Path) -> Train:
