@@ -27,7 +27,7 @@ from cluster.commands.run_options import (
     with_topology,
 )
 from cluster.errors import RunError
-from cluster.options import BatchSize, Cadence, Recipe, Topology, recipe_from_json
+from cluster.options import BatchSize, Cadence, Recipe, Topology
 from cluster.run_folder import RunFolder
 from cluster.topology import read_topology
 from replay.ranges import Seed, Steps
@@ -185,10 +185,11 @@ def _look_ahead(arguments: Sequence[str]) -> argparse.Namespace:
 
 def as_it_was(run_folder: Path) -> Train:
     """The options of a run that began earlier. Raises `RunError` where none did."""
-    import learners
+    from cluster.run_record import read_knobs, read_recipe
 
+    where = str(run_folder / "config.json")
     config = RunFolder(run_folder).read_config()
-    recipe = recipe_from_json(config["recipe"], str(run_folder / "config.json"))
+    recipe = read_recipe(config["recipe"], where)
     env = config["environment"] or {}
     names = {entry.name for entry in fields(Recipe)} & {entry.name for entry in fields(Train)} - {"knobs"}
     options = Train(
@@ -200,8 +201,8 @@ def as_it_was(run_folder: Path) -> Train:
         reset_options=json.dumps(env["reset_options"]) if env.get("reset_options") is not None else None,
         observation_key=env.get("observation_key"),
         resume=True,
-        knobs=learners.config_class(recipe.algorithm)(**recipe.knobs),
-        recorded=dict.fromkeys(RECORDED, str(run_folder / "config.json")),
+        knobs=read_knobs(recipe, where),
+        recorded=dict.fromkeys(RECORDED, where),
         **{name: getattr(recipe, name) for name in names},
         **config["cadence"],
     )
