@@ -102,7 +102,8 @@ def save(folder: Path, saved: Checkpoint) -> Path:
     except (OSError, SafetensorError) as error:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
-        raise durable.NoRoomError(str(final), str(error)) from error
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise durable.NoRoomError(str(final), reason) from error
     _point(folder, "latest", final.name)
     return final
 

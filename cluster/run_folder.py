@@ -68,7 +68,12 @@ class RunFolder:
         return config
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        durable.write_json(self.path / "summary.json", summary)
+        """Raises `RunError` where there is no room."""
+        path = self.path / "summary.json"
+        try:
+            durable.write_json(path, summary)
+        except OSError as error:
+            raise durable.told(error, path) from error
 
     def read_metrics(self) -> list[Any]:
         """All records so far, one a line, in the order they were written; one that is being written is left out. Raises

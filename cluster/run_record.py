@@ -93,20 +93,7 @@ class SpacesRecord:
 class BoxRecord:
     type: Literal["box"]
     shape: Shape
-    dtype: Literal[
-        "float16",
-        "float32",
-        "float64",
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "uint8",
-        "uint16",
-        "uint32",
-        "uint64",
-        "bool",
-    ]
+    dtype: str
     low: Bounds
     high: Bounds
 
@@ -317,7 +304,8 @@ def made(
     for entry in fields(kind):  # type: ignore[arg-type]
         if entry.name in record:
             value = _as_tuple(record[entry.name], known[entry.name])
-            if not fits(value, known[entry.name]):
+            # Some settings have no range of their own, but no machine counts further.
+            if not fits(value, known[entry.name]) or (isinstance(value, int) and abs(value) >= 2**64):
                 raise refusal(where, f"{at}.{entry.name}", record[entry.name], expected(known[entry.name]))
             values[entry.name] = value
         elif entry.name in needed or (entry.default is MISSING and entry.default_factory is MISSING):

@@ -188,7 +188,8 @@ def run(options: Finetune) -> None:
     console.print(
         plain_text(
             f"{options.run}: {told['env_steps']:,} environment steps in {told['fresh_episodes']:,} episodes, "
-            f"{result.steps:,} gradient steps; `quiver report {options.run}` draws its curves"
+            f"{result.steps:,} gradient steps; `quiver report {options.run}` draws its curves",
+            keep="",
         )
     )
 

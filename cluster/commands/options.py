@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import functools
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
+from cluster.durable import parse_json
 from cluster.errors import RunError
+from cluster.plain_text import plain_text
 from replay.ranges import Range, hints, range_of
 
 if TYPE_CHECKING:
@@ -19,11 +22,28 @@ Options = TypeVar("Options", bound=Any)
 
 
 def parse(kind: type[Options], command: str, arguments: Sequence[str], default: Options | None = None) -> Options:
-    """The options in `arguments`, over those of `default`. Ends the process after help or a usage message."""
+    """The options in `arguments`, over those of `default`. Ends the process after help or a usage message, in which
+    both, which may be a run's or a file's names, are text."""
     told = with_ranges(kind)
-    given: dict[str, Any] = {} if default is None else {"default": as_a(told, default)}
-    found = tyro.cli(told, prog=f"quiver {command}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,), **given)
-    return as_a(kind, found)
+    record = None if default is None else as_a(told, default)
+    read = functools.partial(tyro.cli, told, prog=f"quiver {command}", config=(tyro.conf.OmitArgPrefixes,))
+    words, shown = [plain_text(word, keep="") for word in arguments], _shown(record)
+    if words != list(arguments) or shown != record:
+        read(args=words, **({} if record is None else {"default": shown}))
+    return as_a(kind, read(args=list(arguments), **({} if record is None else {"default": record})))
+
+
+def _shown(value: Any) -> Any:
+    """A record of options with all text in it as it may be printed."""
+    if isinstance(value, str):
+        return plain_text(value, keep="")
+    if isinstance(value, tuple):
+        return tuple(map(_shown, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        old = {entry.name: getattr(value, entry.name) for entry in fields(value)}
+        new = {name: _shown(entry) for name, entry in old.items()}
+        return value if new == old else replace(value, **new)
+    return value
 
 
 def with_ranges(kind: type[Options]) -> type[Options]:
@@ -60,8 +80,8 @@ def json_object(text: str | None, option: str) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
+        value = parse_json(os.fsencode(text))
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{option}: found {text!r}, expected a JSON object ({error}).") from None
     if not isinstance(value, dict):
         raise RunError(f'{option}: found {text!r}, expected a JSON object such as {{"name": 1}}.')

@@ -118,7 +118,9 @@ def run(options: Train) -> None:
     except KeyboardInterrupt as interruption:
         how = interruption.args or (f"Go on with: {resume_command('train', options)}",)
         raise KeyboardInterrupt(*how) from None
-    console.print(plain_text(f"{where}: {result.steps:,} steps; `quiver report {options.run}` draws its curves"))
+    console.print(
+        plain_text(f"{where}: {result.steps:,} steps; `quiver report {options.run}` draws its curves", keep="")
+    )
 
 
 def settle(options: Train) -> tuple[Recipe, Topology, Cadence]:
@@ -154,7 +156,7 @@ def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> 
     try:
         specs = [recorded_environment(dataset.provenance, str(dataset.path)) for dataset, _ in datasets]
     except EnvError as error:
-        console.print(plain_text(f"note: no evaluation: {error}"))
+        console.print(plain_text(f"note: no evaluation: {error}", keep=""))
         return None
     found = [spec.trusted() if options.trust_env else spec for spec in specs if spec]
     if not found:
@@ -165,9 +167,9 @@ def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> 
     try:
         check_environment(found[0], View.of(datasets, split=recipe.split, where=recipe.where).spaces)
     except (EnvError, RunError) as error:
-        console.print(plain_text(f"note: no evaluation in {found[0].id}, where the data comes from: {error}"))
+        console.print(plain_text(f"note: no evaluation in {found[0].id}, where the data comes from: {error}", keep=""))
         return None
-    console.print(plain_text(f"evaluating in {found[0].id}, where the data comes from (--env names another)"))
+    console.print(plain_text(f"evaluating in {found[0].id}, where the data comes from (--env names another)", keep=""))
     return found[0]
 
 
