@@ -35,6 +35,7 @@ from cluster.supervise import RunResult
 from cluster.train import DIAGNOSTIC_BATCHES, hold_diagnostics, validation_view
 from envs import EnvSpec, Exploration
 from learners.algorithm import Algorithm
+from learners.errors import LearnerError
 from replay.mixing import Mixing
 from replay.online import Eviction, OnlineReader, OnlineStore
 from replay.spaces import Spaces
@@ -91,7 +92,7 @@ def finetune(
         if beginning is not None:
             statistics = beginning.statistics
         spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, spaces, statistics, recipe.seed, recipe.compile)
-        algorithm = spec.create("cpu")
+        algorithm = _create(spec, beginning)
         check_algorithm(algorithm, recipe, topology)
         if recipe.shards_per_draw is not None:
             raise RunError("--shards-per-draw: draws of fine-tuning are from all shards; leave the option out.")
@@ -160,6 +161,14 @@ def finetune(
             source=source,
             prepare=lambda crew: None if logged is None else hold_diagnostics(crew, logged, validation, recipe),
         )
+
+
+def _create(spec: AlgorithmSpec, beginning: Beginning | None) -> Algorithm:
+    """Raises `LearnerError`, and names the offline run where its statistics do not fit."""
+    try:
+        return spec.create("cpu")
+    except LearnerError as error:
+        raise LearnerError(f"{error}" if beginning is None else f"{beginning.run}: {error}") from error
 
 
 def _first(beginning: Beginning | None, algorithm: Algorithm) -> Checkpoint | None:

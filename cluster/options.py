@@ -191,16 +191,3 @@ class Cadence(Held):
 def as_json(record: Any) -> dict[str, Any]:
     """A frozen options dataclass as plain JSON types."""
     return dataclasses.asdict(record)
-
-
-def recipe_from_json(record: dict[str, Any], where: str) -> Recipe:
-    """Raises `RunError`, naming `where`, for a record of another version."""
-    known = {entry.name for entry in dataclasses.fields(Recipe)}
-    if unknown := set(record) - known:
-        raise RunError(f"{where}: recipe has unknown entries {sorted(unknown)}; was it written by another version?")
-    try:
-        datasets = tuple((str(path), weight) for path, weight in record["datasets"])
-        knobs = {name: tuple(value) if isinstance(value, list) else value for name, value in record["knobs"].items()}
-        return Recipe(**{**record, "datasets": datasets, "knobs": knobs})
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{where}: recipe does not read: {error!r}.") from error

@@ -87,7 +87,8 @@ def show(record: dict[str, Any]) -> None:
     from cluster.commands.output import table_console
 
     console = table_console()
-    whole = "every hash and value is right" if record["verified"] else "sizes and schema are right; --verify reads every byte"
+    checked = "every hash and value is right", "sizes and schema are right; --verify reads every byte"
+    whole = checked[0] if record["verified"] else checked[1]
     returns, lengths = record["return"], record["episode_length"]
     splits = ", ".join(f"{name} {count:,}" for name, count in record["splits"].items())
     facts = {
