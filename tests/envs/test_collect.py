@@ -187,6 +187,6 @@ def test_progress_counts_episodes(countdown: str) -> None:
     assert calls == [(1, 2), (2, 2)]
 
 
-def test_a_reward_that_is_not_finite_is_refused(countdown: str) -> None:
-    with pytest.raises(EnvError, match=r"seed 2: reward nan at step 1, expected a finite number"):
+def test_an_action_that_is_no_number_does_not_reach_the_environment(countdown: str) -> None:
+    with pytest.raises(EnvError, match=r"Countdown-v0: the policy gave nan in its actions, expected finite numbers"):
         next(collect(EnvSpec(countdown), Constant(np.nan), episodes=1, seed=2))
