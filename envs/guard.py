@@ -7,6 +7,7 @@ place where that is seen, so that nobody behind it has to look again.
 from __future__ import annotations
 
 import logging
+import math
 import signal
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -46,7 +47,7 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
                 found = getattr(env, name)
             if not isinstance(found, spaces.Space):
                 raise EnvFailedError(f"{self._where}: {name} is {shown(found)}, expected a space of gymnasium's.")
-        self._space = env.observation_space
+        self._judge = judge(env.observation_space, finite=finite)
         self._finite = finite
         self._begun, self._seeded, self._episode, self._step = "before any reset", "", 0, 0
         self._calling = Blaming(lambda said: f"{self._place()}: {said} {self._when()}")
@@ -90,14 +91,14 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
 
     def _observation(self, found: Any) -> Any:
         with self._calling:  # an observation may be an object that computes it when it is looked at
-            observation, problem = judge(found, self._space, finite=self._finite)
+            observation, problem = self._judge(found)
         if problem:
             raise EnvFailedError(f"{self._place()}: {problem} {self._when()}. {REMEDY}")
         return observation
 
     def _reward(self, found: Any) -> float:
         reward = number(found)
-        if reward is None or (self._finite and not np.isfinite(reward)):
+        if reward is None or (self._finite and not math.isfinite(reward)):
             raise self._wrong("reward", found, "one finite number" if self._finite else "one number")
         return reward
 
@@ -114,7 +115,8 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
             raise self._wrong("info is", found, "a dictionary")
         with self._calling:
             info = {name: found[name] for name in found}
-        told_success(info, f"{self._place()} {self._when()}")
+        if "success" in info or "is_success" in info:
+            told_success(info, f"{self._place()} {self._when()}")
         return info
 
     def _wrong(self, what: str, found: Any, expected: str) -> EnvFailedError:
@@ -175,43 +177,67 @@ def blamed(error: BaseException) -> bool:
 # --- Judging one value ---
 
 
-def judge(found: Any, space: spaces.Space[Any], lead: tuple[int, ...] = (), *, finite: bool = False) -> tuple[Any, str]:
-    """An observation as arrays, and what is wrong with it, which is "" where nothing is. `lead` is the shape of what
-    the rows of a batch add in front.
+Judge = Callable[[Any], tuple[Any, str]]
+"""An observation as arrays, and what is wrong with it, which is "" where nothing is."""
+
+
+def judge(space: spaces.Space[Any], lead: tuple[int, ...] = (), *, finite: bool = False) -> Judge:
+    """Who judges the observations of a space; `lead` is the shape of what the rows of a batch add in front.
 
     Of spaces that are none of Box, Discrete, MultiDiscrete, MultiBinary and Dict, anything is taken.
     """
     if isinstance(space, spaces.Dict):
+        return _judge_of_parts({name: judge(part, lead, finite=finite) for name, part in space.spaces.items()})
+    if not isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+        return lambda found: (found, "")
+    shape, dtype, asarray = (*lead, *(space.shape or ())), space.dtype, np.asarray
+    assert dtype is not None
+    counted = isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+
+    def judged(found: Any) -> tuple[Any, str]:
+        array = asarray(found)
+        if array.shape != shape or not (array.dtype == dtype or _holds(array, dtype)):
+            return found, f"observation is {shown(found)}, expected {shape} of {dtype}"
+        if counted and not _among(array, space):
+            return found, f"observation is {shown(found)}, expected values of {space}"
+        if finite and array.dtype.kind == "f" and not _finite(array):
+            return found, f"observation is {array[~np.isfinite(array)][0]} in one place, expected finite numbers"
+        return array, ""
+
+    return judged
+
+
+def _judge_of_parts(judges: Mapping[str, Judge]) -> Judge:
+    names = set(judges)
+
+    def judged(found: Any) -> tuple[Any, str]:
         if not isinstance(found, Mapping):
-            return found, f"observation is {shown(found)}, expected a dictionary of {sorted(space.spaces)}"
-        if set(found) != set(space.spaces):
-            return found, f"observation has the keys {sorted(map(str, found))}, expected {sorted(space.spaces)}"
+            return found, f"observation is {shown(found)}, expected a dictionary of {sorted(names)}"
+        if set(found) != names:
+            return found, f"observation has the keys {sorted(map(str, found))}, expected {sorted(names)}"
         parts = {}
-        for name, part in space.spaces.items():
-            parts[name], problem = judge(found[name], part, lead, finite=finite)
+        for name, part in judges.items():
+            parts[name], problem = part(found[name])
             if problem:
                 return found, f"{name}, {problem}"
         return parts, ""
-    if not isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        return found, ""
-    assert space.dtype is not None
-    array = np.asarray(found)
-    shape = (*lead, *(space.shape or ()))
-    if array.shape != shape or not _holds(array, space.dtype):
-        return found, f"observation is {shown(found)}, expected {shape} of {space.dtype}"
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        low = space.start
-        count = space.n if isinstance(space, spaces.Discrete) else space.nvec
-        if ((array < low) | (array - low >= count)).any():
-            return found, f"observation is {shown(found)}, expected values of {space}"
-    if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
-        return found, f"observation is {array[~np.isfinite(array)][0]} in one place, expected finite numbers"
-    return array, ""
+
+    return judged
+
+
+def _among(array: np.ndarray, space: spaces.Discrete | spaces.MultiDiscrete) -> bool:
+    count = space.n if isinstance(space, spaces.Discrete) else space.nvec
+    return bool(((array >= space.start) & (array - space.start < count)).all())
+
+
+def _finite(array: np.ndarray) -> bool:
+    # Of a few numbers Python looks at each in less time than NumPy begins in.
+    return all(map(math.isfinite, array.ravel().tolist())) if array.size <= 32 else bool(np.isfinite(array).all())
 
 
 def _holds(array: np.ndarray, dtype: np.dtype[Any]) -> bool:
     """Whether the numbers can be had in a type: any in floats, whole ones in a type of whole ones that has room."""
-    if array.dtype == dtype or (dtype.kind == "f" and array.dtype.kind in "biuf"):
+    if dtype.kind == "f" and array.dtype.kind in "biuf":
         return True
     if array.dtype.kind not in "biu" or array.size == 0:
         return array.dtype.kind in "biu"

@@ -58,8 +58,8 @@ class Stepper:
         self._where = where
         self._types = _types(vector.single_observation_space, where)
         self._vector = vector
-        self._space = vector.single_observation_space
         self._num_envs = vector.num_envs
+        self._judge = judge(vector.single_observation_space, (self._num_envs,))
         self._watch = Watch(None) if watch is None else watch
         self._steps = 0
         self._calling = Blaming(self._told)
@@ -162,7 +162,7 @@ class Stepper:
 
     def _batch(self, found: Any) -> Any:
         with self._calling:
-            observation, problem = judge(found, self._space, (self._num_envs,))
+            observation, problem = self._judge(found)
         if problem:
             raise EnvFailedError(f"{self._where}: {problem} {self._when()}. {REMEDY}")
         return observation

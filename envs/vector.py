@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import gymnasium as gym
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector.async_vector_env import AsyncState
 
 from envs.errors import MOST_ENVS, EnvError, EnvFailedError, whole
 from envs.guard import FAILURE, SUCCESS, Blaming
@@ -55,6 +56,8 @@ def let_go(vector: VectorEnv) -> None:
         if isinstance(inner, AsyncVectorEnv):
             for process in inner.processes:
                 process.kill()
+            # Else it waits for the answer of a process that is gone.
+            inner._state = AsyncState.DEFAULT
             vector.close(terminate=True)
         else:
             vector.close()

@@ -48,7 +48,7 @@ def main() -> None:
         if ready or os.getppid() != parent:
             well = ready and os.read(0, 1) == ENDED
             if tells_end and not well and ended < 2 and STATE.unpack_from(shared, 0)[0] % 2:
-                say(f"error: {place(shared)} has not come back: the process has ended in it. {rest(shared)}")
+                say(f"error: {place(shared)} ended the process, or somebody killed it there. {rest(shared)}")
             return
         now = time.monotonic()
         current = STATE.unpack_from(shared, 0)[0]
@@ -60,7 +60,7 @@ def main() -> None:
         looked = now
         if waited >= told_after and not told and (not limit or limit > told_after):
             told = True
-            after = f", and ends the call after {limit:g} s (--env-timeout)" if limit else ""
+            after = f"; after {limit:g} s it is ended (--env-timeout)" if limit else ""
             say(f"note: {place(shared)} has not come back for {waited:.0f} s. Ctrl-C ends this{after}.")
         if limit and waited >= limit and ended == 0:
             ended = 1
