@@ -23,6 +23,7 @@ from cluster.episode_log import EpisodeLog
 from cluster.errors import RunError
 from cluster.evaluator import EvaluationSpec
 from cluster.execute import Plan, execute
+from cluster.limiter import SamplesToInserts
 from cluster.online_source import OnlineSource
 from cluster.options import Cadence, OnlineRecipe, Recipe, Topology, as_json
 from cluster.placement import settle_devices
@@ -31,7 +32,7 @@ from cluster.resume import check_kind, check_recipe, resume_point
 from cluster.run_folder import plain, spaces_to_json
 from cluster.snapshots import Snapshots
 from cluster.supervise import RunResult
-from cluster.train import hold_diagnostics, validation_view
+from cluster.train import hold_diagnostics, patience_with, validation_view
 from envs import EnvSpec, Exploration
 from learners.algorithm import Algorithm
 from replay.mixing import Mixing
@@ -74,7 +75,8 @@ def finetune(
 
     `recipe.steps` is not asked for: the environment steps and their worth give it.
     Raises `DataError`, `LearnerError`, `EnvError` or `RunError` before any work starts where something does not fit;
-    the folder `run` is then as it was.
+    the folder `run` is then as it was. Later, `EnvFailedError` where an evaluation's environment fails, and `RunError`
+    where no runner is left, or nothing is left to learn from.
     """
     console = console or Console(stderr=True)
     with Claim(run, resume=resume) as claim:
@@ -83,7 +85,7 @@ def finetune(
         limiter = online.limiter(recipe.chunk_steps, topology.env_runners.count)
         process.prepare(recipe.threads, recipe.device)
         datasets = open_datasets(recipe, claim.before, f"quiver finetune --run {run} --resume")
-        recipe = replace(recipe, datasets=places(datasets), steps=limiter.updates(online.env_steps))
+        recipe = replace(recipe, datasets=places(datasets), steps=_steps(limiter, online))
         logged = View.of(datasets, split=recipe.split, where=recipe.where) if datasets else None
         spaces = _spaces(environment) if logged is None else logged.spaces
         statistics = None if logged is None else plain(logged.statistics)
@@ -94,16 +96,18 @@ def finetune(
         check_algorithm(algorithm, recipe, topology)
         if recipe.shards_per_draw is not None:
             raise RunError("--shards-per-draw: draws of fine-tuning are from all shards; leave the option out.")
-        check_environment(environment, spaces)
         exploration = Exploration(online.noise, online.random_probability)
-        check_interaction(environment, online.vectorization, exploration)
+        patience = patience_with(topology, "finetune", run)
+        with envs.watching(environment.id, patience):
+            check_environment(environment, spaces)
+            check_interaction(environment, online.vectorization, exploration)
         mixing = Mixing(online.share, online.final_share, recipe.steps if online.final_share is not None else 0)
         eviction = _eviction(online)
         scores = _reference_scores(datasets, beginning)
         evaluation = None
         if cadence.eval_episodes:
             evaluation = EvaluationSpec(
-                environment, cadence.eval_episodes, recipe.seed, scores, cadence.eval_stochastic
+                environment, cadence.eval_episodes, recipe.seed, scores, cadence.eval_stochastic, patience
             )
         check_recipe(claim, recipe, as_json(online), environment.to_json())
         start = resume_point(claim, resume_from, algorithm) or _first(beginning, algorithm)
@@ -136,6 +140,7 @@ def finetune(
             exploration,
             recipe.seed,
             recipe.threads,
+            patience,
         )
         interaction = OnlineSpec(str(store), eviction, runner)
 
@@ -156,6 +161,18 @@ def finetune(
             source=source,
             prepare=lambda crew: None if logged is None else hold_diagnostics(crew, logged, validation, recipe),
         )
+
+
+def _steps(limiter: SamplesToInserts, online: OnlineRecipe) -> int:
+    """Gradient steps of the run. Raises `RunError` where there would be none."""
+    steps = limiter.updates(online.env_steps)
+    if steps < 1:
+        raise RunError(
+            f"--updates-per-step: found {online.updates_per_step:g}, which makes no gradient step of the "
+            f"{online.env_steps - online.learning_starts} environment steps after --learning-starts: nothing would be "
+            "learned. Raise it, or --env-steps."
+        )
+    return steps
 
 
 def _first(beginning: Beginning | None, algorithm: Algorithm) -> Checkpoint | None:

@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 from cluster.errors import RunError
 from cluster.limiter import SamplesToInserts
-from replay.ranges import Range, Seed, Steps, check_fields
+from replay.ranges import Range, Seed, Steps, check_fields, expected, fits, shown
 
 BatchSize = Annotated[int, Range(1, 2**24)]
 """Transitions of one gradient step."""
+EnvTimeout = Annotated[float, Range(0, 10**9)]
+"""Seconds that one call of an environment may take; 0: as long as it likes."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,12 @@ class Topology:
     """How often a dead learner is restarted from the last checkpoint."""
     late_chunk_seconds: float = 30.0
     """A chunk later than this, and than three times the median, is given to a second updater too."""
+    env_timeout: EnvTimeout = 600.0
+    """Seconds that one call of an environment, such as a step, may take; 0: as long as it likes."""
 
     def __post_init__(self) -> None:
+        if not fits(self.env_timeout, EnvTimeout):
+            raise RunError(f"--env-timeout: found {shown(self.env_timeout)}, expected {expected(EnvTimeout)}.")
         if self.serial and self.learners.count > 1:
             raise RunError("--learners: several learners are several processes; leave out --serial.")
         if self.replay_shards.count < 1 or self.learners.count < 1:

@@ -89,6 +89,7 @@ class QuiverSection(_Section):
     allow_mixed: bool = _DEFAULTS.allow_mixed
     max_restarts: int = Field(default=_DEFAULTS.max_restarts, ge=0)
     late_chunk_seconds: float = Field(default=_DEFAULTS.late_chunk_seconds, gt=0, allow_inf_nan=False)
+    env_timeout: float = Field(default=_DEFAULTS.env_timeout, ge=0, le=10**9, allow_inf_nan=False)
 
 
 _SECTIONS: dict[str, type[_Section]] = {
@@ -132,6 +133,7 @@ def parse_topology(section: Any, where: str) -> Topology:
         allow_mixed=checked.allow_mixed,
         max_restarts=checked.max_restarts,
         late_chunk_seconds=checked.late_chunk_seconds,
+        env_timeout=checked.env_timeout,
     )
 
 

@@ -11,7 +11,7 @@ from envs.policies import Actor, ActPolicy, Perturbed, Policy, RandomPolicy
 from envs.rollout import Rollout
 from envs.scripted import scripted
 from envs.vector import make_vector
-from envs.watch import Patience
+from envs.watch import Patience, watching
 
 __all__ = [
     "Act",
@@ -37,4 +37,5 @@ __all__ = [
     "make_vector",
     "provenance",
     "scripted",
+    "watching",
 ]

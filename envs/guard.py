@@ -192,13 +192,13 @@ def judge(space: spaces.Space[Any], lead: tuple[int, ...] = (), *, finite: bool 
         return lambda found: (found, "")
     shape, dtype, asarray = (*lead, *(space.shape or ())), space.dtype, np.asarray
     assert dtype is not None
-    counted = isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+    counted = space if isinstance(space, spaces.Discrete | spaces.MultiDiscrete) else None
 
     def judged(found: Any) -> tuple[Any, str]:
         array = asarray(found)
         if array.shape != shape or not (array.dtype == dtype or _holds(array, dtype)):
             return found, f"observation is {shown(found)}, expected {shape} of {dtype}"
-        if counted and not _among(array, space):
+        if counted is not None and not _among(array, counted):
             return found, f"observation is {shown(found)}, expected values of {space}"
         if finite and array.dtype.kind == "f" and not _finite(array):
             return found, f"observation is {array[~np.isfinite(array)][0]} in one place, expected finite numbers"

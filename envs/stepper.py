@@ -62,6 +62,7 @@ class Stepper:
         self._judge = judge(vector.single_observation_space, (self._num_envs,))
         self._watch = Watch(None) if watch is None else watch
         self._steps = 0
+        self._beside = where
         self._calling = Blaming(self._told)
         self.latest: Any = None
         """What a policy sees next, (B, ...) or a dictionary of such arrays; None before the first reset."""
@@ -69,6 +70,10 @@ class Stepper:
 
     def reset(self, seed: int | None = None) -> None:
         """Every environment begins anew, environment i from `seed + i` or with its own generator."""
+        self._beside = f"{self._where}, {self._num_envs} side by side"
+        if seed is not None:
+            self._beside += f" since seed {seed}"
+            self._steps = 0
         self._reset(seed=seed)
         self._over = np.zeros(self._num_envs, dtype=np.bool_)
 
@@ -79,7 +84,7 @@ class Stepper:
             self._over[:] = False
 
     def _reset(self, **how: Any) -> None:
-        self._watch.begin(self._where, RESET)
+        self._watch.begin(self._beside, RESET)
         with self._calling:
             found = self._vector.reset(**how)
         self._watch.end()
@@ -103,7 +108,7 @@ class Stepper:
         SAME_STEP promises.
         """
         self._steps += 1
-        self._watch.begin(self._where, self._steps)
+        self._watch.begin(self._beside, self._steps)
         with self._calling:
             found = self._vector.step(actions)
         self._watch.end()
@@ -197,7 +202,7 @@ class Stepper:
         return EnvFailedError(f"{self._where}: {what} {text} {self._when()}, expected {expected}. {REMEDY}")
 
     def _told(self, said: str) -> str:
-        return f"{self._where}, {self._num_envs} side by side: {_ended(self._vector) or said} {self._when()}"
+        return f"{self._beside}: {_ended(self._vector) or said} {self._when()}"
 
     def _when(self) -> str:
         return f"at step {self._steps}" if self._steps else "in their reset"

@@ -10,14 +10,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 from envs import watcher
-from envs.errors import EnvError, is_number, shown
+from envs.errors import EnvError, EnvStalledError, is_number, shown
 
 MISUSED = 2
 """The exit status of what can be put right."""
@@ -109,6 +109,8 @@ class Watch:
         if self._depth == 0 and self._before is not None:
             signal.signal(watcher.SIGNAL, self._before)
             self._before = None
+        if isinstance(error, Overdue):
+            raise EnvStalledError(str(error)) from None
 
     def close(self) -> None:
         """A later use starts it again."""
@@ -168,6 +170,18 @@ class Watch:
                 self._cleaning_up()
         sys.stdout.flush()
         os._exit(MISUSED)
+
+
+@contextlib.contextmanager
+def watching(id: str, patience: Patience | None) -> Iterator[None]:
+    """While an environment is made, and looked at, in here."""
+    watch = Watch(patience)
+    try:
+        with watch:
+            watch.begin(f"environment {id}", watcher.CONSTRUCTION)
+            yield
+    finally:
+        watch.close()
 
 
 def _visible(text: str) -> bytes:

@@ -18,6 +18,10 @@ from tests.point_reach import PointReach
 ID = "tests.nonsense_envs:NonsenseReach-v0"
 
 
+SHORT = "tests.nonsense_envs:NonsenseReach12-v0"
+"""Episodes end after twelve steps."""
+
+
 class Raising(dict[str, Any]):
     """An info that cannot be looked at."""
 
@@ -101,16 +105,23 @@ SHAPES = (
 
 class NonsenseReach(PointReach):
     """`what` is one of the names above (`reward None`, `raises OSError`); `at` the step of each episode in which it
-    happens, 0 its reset, -1 its construction. Once a file `once` is there, all is well; it is made beforehand."""
+    happens, 0 its reset, -1 its construction. The first `after` episodes are sound: its own, or of all that write into
+    the file `counter`, a byte for each."""
 
-    def __init__(self, what: str, at: int = 2, once: str | None = None) -> None:
+    def __init__(self, what: str, at: int = 2, after: int = 0, counter: str | None = None) -> None:
         self._kind, _, self._which = what.partition(" ")
-        self._at, self._once, self._steps = at, once, 0
+        self._at, self._after, self._counter = at, after, counter
+        self._begun = self._steps = 0
         if at == -1:
             self._misbehave(None)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         self._steps = 0
+        self._begun += 1
+        if self._counter is not None:
+            with Path(self._counter).open("ab") as file:
+                file.write(b".")
+            self._begun = Path(self._counter).stat().st_size
         observation, info = super().reset(seed=seed)
         return self._misbehave((observation, info)) if self._at == 0 else (observation, info)
 
@@ -121,11 +132,8 @@ class NonsenseReach(PointReach):
         return self._misbehave(found) if self._steps == self._at else found
 
     def _misbehave(self, found: Any) -> Any:
-        if self._once is not None:
-            try:
-                Path(self._once).touch(exist_ok=False)
-            except FileExistsError:
-                return found
+        if self._begun <= self._after and self._at >= 0:
+            return found
         if self._kind == "raises":
             RAISES[self._which]()
         if self._kind == "tuple":
@@ -141,3 +149,4 @@ class NonsenseReach(PointReach):
 
 
 gym.register("NonsenseReach-v0", NonsenseReach)
+gym.register("NonsenseReach12-v0", NonsenseReach, max_episode_steps=12)

@@ -13,6 +13,7 @@ import tyro
 from cluster.commands import options as shared
 from cluster.commands.output import print_lines, progress
 from cluster.errors import RunError
+from cluster.options import EnvTimeout
 
 if TYPE_CHECKING:
     from envs import EnvSpec, Policy
@@ -48,6 +49,8 @@ class Collect:
     """Episode i begins with seed + i."""
     validation_fraction: float = 0.05
     """Share of the episodes that is kept for validation."""
+    env_timeout: Annotated[EnvTimeout, tyro.conf.arg(metavar="SECONDS")] = 600.0
+    """For one call of the environment, such as a step; 0: for ever. After a minute a note says where it hangs."""
     licence: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """For the record: on what terms the data may be used."""
 
@@ -66,11 +69,13 @@ def run(options: Collect) -> None:
         raise RunError(f"--episodes: found {options.episodes}, expected at least 1.")
     policy = make_policy(options, spec)
     recorded_in = policy.prepare(spec)
-    env = envs.make(recorded_in)
-    try:
-        spaces = spaces_of(env, options.env)
-    finally:
-        env.close()
+    patience = envs.Patience(options.env_timeout)
+    with envs.watching(recorded_in.id, patience):
+        env = envs.make(recorded_in)
+        try:
+            spaces = spaces_of(env, options.env)
+        finally:
+            env.close()
     provenance = {
         "source": f"quiver collect, {options.env}",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -88,7 +93,16 @@ def run(options: Collect) -> None:
             options.out, spaces, provenance=provenance, validation_fraction=options.validation_fraction
         ) as writer,
     ):
-        for episode in envs.collect(spec, policy, episodes=options.episodes, seed=options.seed, progress=show):
+        episodes = envs.collect(
+            spec,
+            policy,
+            episodes=options.episodes,
+            seed=options.seed,
+            progress=show,
+            patience=patience,
+            cleaning_up=writer.discard,
+        )
+        for episode in episodes:
             writer.add(episode_of(episode, source=f"{options.env} seed {episode.seed}"))
         dataset = writer.finish()
     success = dataset.episodes["success"]

@@ -12,6 +12,7 @@ import tyro
 from cluster.commands import options as shared
 from cluster.commands.output import print_lines, progress
 from cluster.errors import RunError
+from cluster.options import EnvTimeout
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Evaluate:
     Without it, what only the run names must be built in, and its arguments must not be text."""
     device: Annotated[str, tyro.conf.arg(metavar="cpu|cuda")] = "cpu"
     """Where the policy computes."""
+    env_timeout: Annotated[EnvTimeout, tyro.conf.arg(metavar="SECONDS")] = 600.0
+    """For one call of the environment, such as a step; 0: for ever. After a minute a note says where it hangs."""
     json: bool = False
     """Print one JSON object instead."""
 
@@ -75,6 +78,7 @@ def run(options: Evaluate) -> dict[str, Any]:
             discount=algorithm.requires.discount,
             reference_scores=None if scores is None else (scores[0], scores[1]),
             progress=show,
+            patience=envs.Patience(options.env_timeout),
         )
     found = headline(result, algorithm.requires)
     if not options.json:

@@ -277,7 +277,7 @@ def test_a_robot_that_drops_out_does_not_end_the_rollout(mode: AutoresetMode) ->
     wire = Wire(ConnectionError("the wire is loose"), step=3)
     rollout = Rollout(SPEC, seed=3, vector=side_by_side(mode, 1, lambda: Loose(wire)))
     with pytest.raises(
-        EnvError, match=r"Counting-v0, 1 side by side: raised ConnectionError: the wire is loose at step"
+        EnvError, match=r"Counting-v0, 1 side by side since seed 3: raised ConnectionError: the wire is loose at step"
     ):
         rollout.run(numbered, 9)
     assert (wire.made, wire.closed) == (1, 1)
@@ -331,7 +331,9 @@ def test_a_process_that_is_killed_is_replaced() -> None:
         rollout.run(numbered, 1)
         made[0].processes[0].kill()
         made[0].processes[0].join()
-        with pytest.raises(EnvError, match=r"2 side by side: the process of number 0 ended \(signal 9\) at step 2"):
+        with pytest.raises(
+            EnvError, match=r"2 side by side since seed 5: the process of number 0 ended \(signal 9\) at step 2"
+        ):
             rollout.run(numbered, 5)
         made.clear()
         found = rollout.run(numbered, 10)
