@@ -23,6 +23,15 @@ def ask(act: Act, observation: Any, state: Any, where: str) -> tuple[Any, Any]:
     return answer
 
 
+def ask_for_one(act: Act, observation: Any, state: Any, where: str) -> tuple[Any, Any]:
+    """A policy's answer to a batch of one, without the batch. Raises `EnvError`, naming `where`, for anything else."""
+    actions, state = ask(act, observation, state, where)
+    rows = as_array(actions, where)
+    if rows.shape[:1] != (1,):
+        raise EnvError(f"{where}: the policy gave actions {rows.shape}, expected one row.")
+    return rows[0], state
+
+
 def as_actions(actions: Any, space: spaces.Space[Any], rows: int, where: str) -> Any:
     """A policy's (B, ...) actions as the environment takes them: of its type, clipped to the bounds of a Box.
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from cluster.options import OnlineRecipe
 from cluster.run_folder import RunFolder
 from replay.online import OnlineReader
 from tests.cluster.online_runs import ONLINE, QUIET, online_recipe, run_online
+from tests.cluster.processes import wait_until
 from tests.cluster.runs import recipe, run_once
 from tests.nonsense_envs import ID, SHORT, NonsenseReach
 
@@ -129,6 +134,31 @@ def test_a_serial_training_goes_on_from_the_checkpoint_that_was_due(
     assert cli.main(["train", "--run", str(made), "--resume", *environment("raises OSError", after=1)]) == 0
     records = [json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records if record["kind"] == "evaluation"] == [0, 8, 16, 24]
+
+
+@pytest.mark.parametrize(
+    ("what", "number", "status", "told"),
+    [
+        ("raises hang", signal.SIGINT, 130, "quiver collect: interrupted"),
+        ("raises exit", None, 3, f"error: environment {SHORT}, seed 0: step 2 ended the process"),
+    ],
+)
+def test_a_process_that_is_interrupted_or_ends_is_told_of(
+    what: str, number: int | None, status: int, told: str, tmp_path: Path
+) -> None:
+    counter, out = tmp_path / "episodes", tmp_path / "made"
+    words = ["collect", *environment(what, counter=str(counter)), "--policy", "random", "--episodes", "1"]
+    command = [sys.executable, "-m", "cluster.cli", *words, "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if number is not None:
+        wait_until(counter.exists, "the episode")
+        time.sleep(0.5)
+        process.send_signal(number)
+    assert told in process.communicate(timeout=60)[1]
+    assert process.returncode == status
+    assert not out.exists()
+    if number is not None:
+        assert list(tmp_path.iterdir()) == [counter]
 
 
 # --- Waits without end ---
