@@ -23,6 +23,8 @@ class EpisodeLog:
         self._recent: deque[Mapping[str, Any]] = deque(maxlen=RECENT)
         self.count = 0
         """Of those that stand there."""
+        self.best: float | None = None
+        """The highest return of them."""
         self._steps = 0
         self._file = durable.Appended(path)
         self._file.truncate(0)
@@ -35,6 +37,7 @@ class EpisodeLog:
         for episode in episodes:
             self.count += 1
             self._steps += int(episode["length"])
+            self.best = episode["return"] if self.best is None else max(self.best, episode["return"])
             lines.append(json.dumps({**episode, "env_steps": self._steps}).encode() + b"\n")
             self._recent.append(episode)
         self._file.append(b"".join(lines))

@@ -163,6 +163,8 @@ class Topology:
     """How often a dead learner is restarted from the last checkpoint."""
     late_chunk_seconds: ranges.Seconds = 30.0
     """A chunk later than this, and than three times the median, is given to a second updater too."""
+    env_timeout: ranges.EnvTimeout = 600.0
+    """Seconds that one call of an environment, such as a step, may take; 0: as long as it likes."""
 
     def __post_init__(self) -> None:
         hold(self)

@@ -50,6 +50,8 @@ class Collect(Held):
     """Episode i begins with seed + i."""
     validation_fraction: ranges.ValidationFraction = 0.05
     """Share of the episodes that is kept for validation."""
+    env_timeout: Annotated[ranges.EnvTimeout, tyro.conf.arg(metavar="SECONDS")] = 600.0
+    """For one call of the environment, such as a step; 0: for ever. After a minute a note says where it hangs."""
     licence: Annotated[str | None, NAME, tyro.conf.arg(metavar="NAME")] = None
     """For the record: on what terms the data may be used."""
 
@@ -67,11 +69,13 @@ def run(options: Collect) -> None:
     check_seeds(options.seed, options.episodes)
     policy = make_policy(options, spec)
     recorded_in = policy.prepare(spec)
-    env = envs.make(recorded_in)
-    try:
-        spaces = spaces_of(env, options.env)
-    finally:
-        env.close()
+    patience = envs.Patience(options.env_timeout)
+    with envs.watching(recorded_in.id, patience):
+        env = envs.make(recorded_in)
+        try:
+            spaces = spaces_of(env, options.env)
+        finally:
+            env.close()
     provenance = {
         "source": f"quiver collect, {options.env}",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -89,7 +93,16 @@ def run(options: Collect) -> None:
             options.out, spaces, provenance=provenance, validation_fraction=options.validation_fraction
         ) as writer,
     ):
-        for episode in envs.collect(spec, policy, episodes=options.episodes, seed=options.seed, progress=show):
+        episodes = envs.collect(
+            spec,
+            policy,
+            episodes=options.episodes,
+            seed=options.seed,
+            progress=show,
+            patience=patience,
+            cleaning_up=writer.discard,
+        )
+        for episode in episodes:
             writer.add(episode_of(episode, source=f"{options.env} seed {episode.seed}"))
         dataset = writer.finish()
     success = dataset.episodes["success"]

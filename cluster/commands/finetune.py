@@ -17,10 +17,10 @@ from cluster.commands.run_options import (
     RECORDED,
     SHARED,
     RunOptions,
+    how_to_go_on,
     of_data,
     parse_sections,
     recorded_topology,
-    resume_command,
     topology_for,
     weighted_datasets,
     with_topology,
@@ -182,7 +182,7 @@ def run(options: Finetune) -> None:
         }
     )
     cadence = Cadence(**{entry.name: getattr(options, entry.name) for entry in fields(Cadence)})
-    try:
+    with how_to_go_on("finetune", options):
         result = finetune(
             recipe,
             online_recipe(options),
@@ -196,9 +196,6 @@ def run(options: Finetune) -> None:
             stalled_seconds=options.stalled_seconds,
             console=console,
         )
-    except KeyboardInterrupt as interruption:
-        how = interruption.args or (f"Go on with: {resume_command('finetune', options)}",)
-        raise KeyboardInterrupt(*how) from None
     told = result.summary
     console.print(
         plain_text(

@@ -18,10 +18,10 @@ from cluster.commands.run_options import (
     RECORDED,
     SHARED,
     RunOptions,
+    how_to_go_on,
     of_data,
     parse_sections,
     recorded_topology,
-    resume_command,
     topology_for,
     weighted_datasets,
     with_topology,
@@ -108,7 +108,7 @@ def run(options: Train) -> None:
     from cluster.train import train
 
     where = Path(options.run)
-    try:
+    with how_to_go_on("train", options):
         result = train(
             recipe,
             topology,
@@ -119,9 +119,6 @@ def run(options: Train) -> None:
             resume_from=options.resume_from,
             console=console,
         )
-    except KeyboardInterrupt as interruption:
-        how = interruption.args or (f"Go on with: {resume_command('train', options)}",)
-        raise KeyboardInterrupt(*how) from None
     console.print(
         plain_text(f"{where}: {result.steps:,} steps; `quiver report {options.run}` draws its curves", keep="")
     )
