@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,40 @@ def observation_columns(space: Space) -> dict[str, Leaf]:
     if isinstance(space, Dict):
         return {f"observation.{key}": leaf for key, leaf in space.items()}
     return {"observation": space}
+
+
+# --- What looks like a picture ---
+
+CHANNELS = (1, 3, 4)
+"""Of a picture: grey, RGB, RGBA."""
+SMALLEST_PICTURE = 32
+"""Sides of what is taken for a picture where only its shape tells: below are grids of symbols."""
+
+
+def picture_shape(shape: Iterable[int], dtype: Any, *, smallest: int = SMALLEST_PICTURE) -> tuple[int, int, int] | None:
+    """(height, width, channels) where arrays of this shape and type are pictures, else None.
+
+    That is bytes (H, W, C), or (C, H, W) with the channels first, with C of 1, 3 or 4 and sides of at least `smallest`.
+    Datasets hold channels last: `channels_last` turns arrays.
+    """
+    shape = tuple(int(n) for n in shape)
+    if np.dtype(dtype) != np.uint8 or len(shape) != 3:
+        return None
+    for height, width, channels in (shape, (shape[1], shape[2], shape[0])):
+        if channels in CHANNELS and min(height, width) >= max(smallest, max(CHANNELS) + 1):
+            return height, width, channels
+    return None
+
+
+def channels_last(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Pictures (…, C, H, W) as (…, H, W, C), a view; others as they are. `shape` is (H, W, C)."""
+    found = pixels.shape[-3:]
+    if len(shape) == 3 and found != tuple(shape) and found == (shape[2], *shape[:2]):
+        return np.moveaxis(pixels, -3, -1)
+    return pixels
+
+
+# --- In JSON ---
 
 
 def to_json(space: Space) -> dict[str, Any]:
