@@ -57,7 +57,11 @@ class Algorithm(Protocol):
     ) -> tuple[NDArray[Any], Any]:
         """Actions in the environment's units, for one observation or for a stack of them.
 
-        `key` (seed, sequence) addresses the sampling noise and is needed unless `deterministic`.
+        Nested dictionaries are flattened by their keys, and pictures with their channels first turned, as they are in
+        data. `key` (seed, sequence) addresses the sampling noise and is needed unless `deterministic`.
+
+        Raises `LearnerError`, naming the part, what was found and what expected, for another shape, type or set of
+        keys than the data has, for NaN and infinities, and for values outside a `Discrete` space.
         """
 
     def target_weights(self) -> Weights:
