@@ -18,7 +18,7 @@ import gymnasium as gym
 from envs.errors import EnvError
 from envs.spec import EnvSpec
 from envs.trust import OGBENCH_NAMES, check
-from envs.wrappers import FixedResetOptions, OwnRandomness, SelectObservation
+from envs.wrappers import FixedResetOptions, FlatObservations, OwnRandomness, SelectObservation, is_flat
 
 __all__ = ["EnvSpec", "make"]
 
@@ -54,6 +54,8 @@ def make(spec: EnvSpec) -> Env:
                 env = OwnRandomness(env)
             if spec.reset_options:
                 env = FixedResetOptions(env, spec.id, spec.reset_options)
+            if not is_flat(env.observation_space):
+                env = FlatObservations(env, spec.id)
             if spec.observation_key is not None:
                 env = SelectObservation(env, spec.id, spec.observation_key)
         except EnvError:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from learners.online import Online
 from replay.batch import Batch, Request
+from replay.spaces import Spaces
 
 Targets = Mapping[str, torch.Tensor]
 """Named labels with leading dimension B (an ensemble with independent targets has (B, E))."""
@@ -31,6 +32,8 @@ class Algorithm(Protocol):
     is keyed by `batch.key`, so the same batch and the same parameters give the same result in any process.
     """
 
+    spaces: Spaces
+    """Of the data, and of every environment that it acts in."""
     requires: Request
     """What every batch must hold."""
     has_targets: bool

@@ -22,14 +22,15 @@ RETURN_RANGE = 1000.0
 """What the range of episode returns is brought to (Kostrikov, Nair and Levine 2021, arXiv 2110.06169)."""
 
 
-MOST_CHOICES = 16_384
+MOST_CHOICES = 65_536
 """Numbers in all one-hot vectors of an observation together, and in that of an action: every network has a row of
 weights for each."""
 
 
 class Normaliser(nn.Module):
     """Numbers to zero mean and unit spread and choices (`Discrete`) to one-hot vectors, joined in the order of their
-    names; images as they are; continuous actions to [-1, 1], discrete ones to one-hot vectors; and the scale of rewards.
+    names; images as they are; continuous actions to [-1, 1], discrete ones to one-hot vectors; and the scale of
+    rewards.
 
     Raises `LearnerError` for spaces that no network should read: more choices than `MOST_CHOICES`, values outside them
     in the statistics, and pictures that are kept as numbers because their channels come first.
@@ -161,8 +162,8 @@ def _check_columns(columns: Mapping[str, Leaf], action: Leaf, statistics: Statis
     if sum(space.n for space in choices.values()) > MOST_CHOICES:
         found = ", ".join(f"{name} with {space.n:,} values" for name, space in choices.items())
         raise LearnerError(
-            f"observation space: {found}, expected at most {MOST_CHOICES:,} in all, since each is a number of a one-hot "
-            "vector. Record what the value stands for as a Box of numbers instead."
+            f"observation space: {found}, expected at most {MOST_CHOICES:,} in all, since each is a number of a "
+            "one-hot vector. Record what the value stands for as a Box of numbers instead."
         )
     if isinstance(action, Discrete) and action.n > MOST_CHOICES:
         raise LearnerError(
@@ -182,9 +183,10 @@ def _check_columns(columns: Mapping[str, Leaf], action: Leaf, statistics: Statis
 
 def _check_range(name: str, space: Discrete, statistics: Statistics | None) -> None:
     """Raises `LearnerError` where the data is said to hold values that have no place in the one-hot vector."""
-    if statistics is None or name not in statistics:
+    ends = [np.asarray((statistics or {}).get(name, {}).get(end, ()), np.float64).reshape(-1) for end in ("min", "max")]
+    if any(end.size != 1 for end in ends):
         return
-    low, high = (float(_flat(statistics, name, end, 1)[0]) for end in ("min", "max"))
+    low, high = (float(end[0]) for end in ends)
     if low < space.start or high > space.start + space.n - 1:
         raise LearnerError(
             f"statistics of {name!r}: values from {low:g} to {high:g}, and the space says {space.start} to "

@@ -45,9 +45,7 @@ class ObservationCheck:
             return (array[None] if single else array), single
         parts = self._named(observation)
         arrays = {key: _part(parts[key], leaf, f"observation.{key}") for key, leaf in self._parts.items()}
-        rows = {
-            key: None if array.ndim == len(self._parts[key].shape) else len(array) for key, array in arrays.items()
-        }
+        rows = {key: None if array.ndim == len(self._parts[key].shape) else len(array) for key, array in arrays.items()}
         if len(set(rows.values())) > 1:
             found = ", ".join(f"{key}: {'one' if n is None else n}" for key, n in rows.items())
             raise LearnerError(f"act: found parts of different numbers of observations ({found}), expected the same.")

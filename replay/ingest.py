@@ -14,7 +14,7 @@ from replay.errors import DataError
 from replay.new_folder import NewFolder
 from replay.readers import Options, Source, read
 from replay.segment import Counts
-from replay.spaces import Dict, Spaces
+from replay.spaces import Dict, Image, Spaces, part_named
 from replay.writer import SHARD_BYTES, DatasetWriter
 
 Hook = Callable[[Episode], Episode]
@@ -93,9 +93,11 @@ def ingest(
     quarantined: list[str] = []
     # The target is ours before anything is read: a log may take hours.
     with NewFolder(out) as new:
-        opened = read(str(source), Options(env=env, rename=dict(rename or {}), success_timing=success_timing))
+        options = Options(env=env, rename=dict(rename or {}), success_timing=success_timing, observation=observation)
+        opened = read(str(source), options)
         spaces = _keep_key(opened.spaces, observation, str(source))
         notes = [note for note in opened.notes if observation is None or _concerns(note, observation)]
+        notes += _left_out(opened.spaces, observation)
         extra_provenance = {"collected_by": collected_by, "licence": licence, "observation_key": observation}
         counts: dict[str, int] = {}  # filled at the end: the writer keeps a reference and writes it last
         provenance = {
@@ -158,7 +160,7 @@ def _finished(found: Episode | DataError, reward: Hook | None, observation: str 
             )
         episode = made
     if observation is not None:
-        episode = replace(episode, observation=episode.observation[observation])
+        episode = replace(episode, observation=part_named(episode.observation, observation))
     return episode
 
 
@@ -168,14 +170,28 @@ def _keep_key(spaces: Spaces, key: str | None, source: str) -> Spaces:
     if not isinstance(spaces.observation, Dict):
         raise DataError(f"{source}: observations are no dictionary, so {key!r} cannot be kept; leave the key out.")
     parts = dict(spaces.observation.items())
-    if key not in parts:
+    part = part_named(parts, key)
+    if part is None:
         raise DataError(f"{source}: observations have no key {key!r}; found {', '.join(parts)}.")
-    return replace(spaces, observation=parts[key])
+    return replace(spaces, observation=Dict.of(part) if isinstance(part, dict) else part)
+
+
+def _left_out(spaces: Spaces, key: str | None) -> list[str]:
+    """A note that names the parts that are not kept, pictures first."""
+    if key is None or not isinstance(spaces.observation, Dict):
+        return []
+    others = [
+        (name, leaf) for name, leaf in spaces.observation.items() if name != key and not name.startswith(f"{key}.")
+    ]
+    pictures = [name for name, leaf in others if isinstance(leaf, Image)]
+    numbers = [name for name, leaf in others if not isinstance(leaf, Image)]
+    found = {"not ingested, and pictures": pictures, "not ingested": numbers}
+    return [f"{what}: {', '.join(names)}; {key!r} alone is kept" for what, names in found.items() if names]
 
 
 def _concerns(note: str, key: str) -> bool:
     """Whether a note is of use where only one key of the observation is kept."""
-    return not note.startswith("observation.") or note.startswith(f"observation.{key}:")
+    return not note.startswith("observation.") or note.startswith((f"observation.{key}:", f"observation.{key}."))
 
 
 def _where(source: Source, label: str) -> str:

@@ -106,6 +106,15 @@ def flattened(parts: Any, where: str) -> dict[str, Any]:
     return found
 
 
+def part_named(parts: Mapping[str, Any], key: str) -> Any:
+    """The part of that name, or, where it is that of a nested dictionary, a dictionary of what was in it; None where
+    there is neither."""
+    if key in parts:
+        return parts[key]
+    prefix = f"{key}."
+    return {name.removeprefix(prefix): part for name, part in parts.items() if name.startswith(prefix)} or None
+
+
 def is_nested(part: Any) -> bool:
     """Whether this is no leaf: a dictionary or a tuple."""
     return isinstance(part, Mapping | tuple)

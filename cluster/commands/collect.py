@@ -35,7 +35,7 @@ class Collect:
     reset_options: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
     """Options of every reset, as a JSON object."""
     observation_key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
-    """Of a dictionary observation, record this part alone. A trained policy brings its own."""
+    """Of a dictionary observation, record this part alone. A trained policy needs that of its data."""
     noise: float | None = None
     """Standard deviation of Gaussian noise on the actions. A scripted policy has a default of its own."""
     random_probability: float = 0.0
@@ -58,7 +58,7 @@ def parse(arguments: Sequence[str]) -> Collect:
 
 def run(options: Collect) -> None:
     import envs
-    from cluster.recording import episode_of, spaces_of
+    from cluster.recording import episode_of, notes_of, spaces_of
     from replay import DatasetWriter
 
     spec = shared.required_environment(options.env, options.env_kwargs, options.reset_options, options.observation_key)
@@ -69,6 +69,7 @@ def run(options: Collect) -> None:
     env = envs.make(recorded_in)
     try:
         spaces = spaces_of(env, options.env)
+        notes = notes_of(env, spaces)
     finally:
         env.close()
     provenance = {
@@ -78,6 +79,8 @@ def run(options: Collect) -> None:
         # Where to evaluate: as it was asked for, without what the controller needed besides.
         "env_spec": {name: value for name, value in spec.to_json().items() if name != "observation_key"},
     }
+    if notes:
+        provenance["notes"] = notes
     if options.observation_key:
         provenance["observation_key"] = options.observation_key
     if options.licence:
@@ -89,11 +92,14 @@ def run(options: Collect) -> None:
         ) as writer,
     ):
         for episode in envs.collect(spec, policy, episodes=options.episodes, seed=options.seed, progress=show):
-            writer.add(episode_of(episode, source=f"{options.env} seed {episode.seed}"))
+            writer.add(episode_of(episode, spaces, source=f"{options.env} seed {episode.seed}"))
         dataset = writer.finish()
     success = dataset.episodes["success"]
     told = "" if (success < 0).any() else f", {100 * success.mean():.0f}% successful"
-    print_lines(f"{options.out}: {dataset.num_transitions:,} transitions in {dataset.num_episodes:,} episodes{told}")
+    print_lines(
+        f"{options.out}: {dataset.num_transitions:,} transitions in {dataset.num_episodes:,} episodes{told}",
+        *(f"note: {note}" for note in notes),
+    )
 
 
 def make_policy(options: Collect, spec: EnvSpec) -> Policy:
@@ -113,9 +119,11 @@ def make_policy(options: Collect, spec: EnvSpec) -> Policy:
     else:
         if not (Path(options.policy) / "config.json").is_file():
             raise RunError(f"--policy: found {options.policy!r}, expected random, scripted or a run's folder.")
+        from cluster.checks import check_environment
         from cluster.policy import acting, load_policy
 
         algorithm, _ = load_policy(Path(options.policy), options.checkpoint)
+        check_environment(spec, algorithm.spaces)
         name = f"{Path(options.policy).resolve().name} ({options.checkpoint})"
         act = acting(algorithm, seed=options.seed, deterministic=not options.stochastic)
         inner = envs.ActPolicy(act, name, options.stochastic)

@@ -30,6 +30,8 @@ class Options:
     success_timing: str | None = None
     """OGBench only: `pre` or `post`."""
     block_rows: int = BLOCK_ROWS
+    observation: str | None = None
+    """The one part of a dictionary observation that is wanted, or None for all: a reader need not look at others."""
 
 
 @dataclass(frozen=True)

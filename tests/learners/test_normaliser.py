@@ -122,9 +122,13 @@ def test_discrete_observations_are_one_hot_whatever_the_statistics():
 @pytest.mark.parametrize(
     ("observation", "action", "message"),
     [
-        (Discrete(10**9), UNIT, r"observation with 1,000,000,000 values, expected at most 16,384"),
-        (Dict.of({"a": Discrete(9000), "b": Discrete(9000)}), UNIT, r"observation\.a with 9,000 values, observation\.b"),
-        (Box((2,)), Discrete(2**40), r"action space: .* discrete actions, expected at most 16,384"),
+        (Discrete(10**9), UNIT, r"observation with 1,000,000,000 values, expected at most 65,536"),
+        (
+            Dict.of({"a": Discrete(40_000), "b": Discrete(40_000)}),
+            UNIT,
+            r"observation\.a with 40,000 values, observation\.b",
+        ),
+        (Box((2,)), Discrete(2**40), r"action space: .* discrete actions, expected at most 65,536"),
         (Box((3, 64, 64), "uint8"), UNIT, r"\(3, 64, 64\), .*channels first.*expected pictures \(64, 64, 3\)"),
         (Dict.of({"eye": Box((1, 84, 84), "uint8")}), UNIT, r"observation\.eye: .*channels first"),
     ],
