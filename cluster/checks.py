@@ -27,10 +27,12 @@ def check_algorithm(algorithm: Algorithm, recipe: Recipe, topology: Topology) ->
         raise RunError(f"--batch-size: {recipe.batch_size} does not divide by --learners {topology.learners.count}.")
 
 
-def check_interaction(spec: EnvSpec, vectorization: str, exploration: Exploration) -> None:
-    """Raises `EnvError` for environments that cannot be stepped so, or explored so."""
+def check_interaction(spec: EnvSpec, vectorization: str, exploration: Exploration, spaces: Spaces) -> None:
+    """Raises `EnvError` for environments that cannot be stepped so, or explored so, and `RunError` for those that have
+    other spaces where they are stepped so."""
     vector = envs.make_vector(spec, 1, vectorization)
     try:
+        check_fit(vector.single_observation_space, vector.single_action_space, spaces, spec.id)
         envs.explore(
             lambda observation, state: (observation, state),
             vector.single_action_space,
@@ -45,7 +47,7 @@ def check_environment(spec: EnvSpec, spaces: Spaces, *, warn: bool = True) -> No
     """Raises `EnvError` for an environment that cannot be made, `RunError` for one with other spaces (`fit`)."""
     environment = envs.make(spec)
     try:
-        warnings = check_fit(environment, spec.id, spaces)
+        warnings = check_fit(environment.observation_space, environment.action_space, spaces, spec.id)
     finally:
         environment.close()
     for warning in warnings if warn else ():

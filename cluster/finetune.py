@@ -96,7 +96,7 @@ def finetune(
             raise RunError("--shards-per-draw: draws of fine-tuning are from all shards; leave the option out.")
         check_environment(environment, spaces)
         exploration = Exploration(online.noise, online.random_probability)
-        check_interaction(environment, online.vectorization, exploration)
+        check_interaction(environment, online.vectorization, exploration, spaces)
         mixing = Mixing(online.share, online.final_share, recipe.steps if online.final_share is not None else 0)
         eviction = _eviction(online)
         scores = _reference_scores(datasets, beginning)

@@ -10,12 +10,14 @@ import numpy as np
 from cluster.errors import RunError
 from replay.spaces import Box, Discrete, Image, Leaf, Spaces, observation_columns
 
-OBSERVATION, ACTION = "observation", "action"
+OBSERVATION = "observation"
 
 
-def check_fit(env: gym.Env[Any, Any], id: str, spaces: Spaces) -> list[str]:
-    """Raises `RunError`, naming both, unless a policy of data with these spaces can act in `env`; gives what is worth a
-    warning.
+def check_fit(
+    observes: gym.Space[Any], acts: gym.Space[Any], spaces: Spaces, id: str
+) -> list[str]:
+    """Raises `RunError`, naming both, unless a policy of data with these spaces can act in the environment `id`, which
+    observes and acts in those; gives what is worth a warning.
 
     The parts of an observation have the same names, shapes and kinds, and choices are the same ones. Numbers may be of
     another type, as learners take all as float32; but bytes and floating point are never taken for each other: one may
@@ -24,11 +26,10 @@ def check_fit(env: gym.Env[Any, Any], id: str, spaces: Spaces) -> list[str]:
     bounds that a reader took from a log are narrower than those of where it was recorded.
     """
     ours = observation_columns(spaces.observation)
-    space = env.observation_space
     theirs = (
-        {f"{OBSERVATION}.{key}": part for key, part in space.spaces.items()}
-        if isinstance(space, gym.spaces.Dict)
-        else {OBSERVATION: space}
+        {f"{OBSERVATION}.{key}": part for key, part in observes.spaces.items()}
+        if isinstance(observes, gym.spaces.Dict)
+        else {OBSERVATION: observes}
     )
     differing = [name for name in {**ours, **theirs} if name not in ours or not _shows(theirs.get(name), ours[name])]
     if differing:
@@ -37,7 +38,7 @@ def check_fit(env: gym.Env[Any, Any], id: str, spaces: Spaces) -> list[str]:
             "data kept one key of a dictionary, name it with --observation-key; else name the environment that the "
             "data is from."
         )
-    acts, action = env.action_space, spaces.action
+    action = spaces.action
     if not _takes(acts, action):
         raise RunError(
             f"--env {id}: takes actions {_described(acts)}, the data holds {_described(action)}. Name the environment "
