@@ -8,14 +8,13 @@ import gymnasium as gym
 import numpy as np
 
 from cluster.errors import RunError
+from cluster.recording import short
 from replay.spaces import Box, Discrete, Image, Leaf, Spaces, observation_columns
 
 OBSERVATION = "observation"
 
 
-def check_fit(
-    observes: gym.Space[Any], acts: gym.Space[Any], spaces: Spaces, id: str
-) -> list[str]:
+def check_fit(observes: gym.Space[Any], acts: gym.Space[Any], spaces: Spaces, id: str) -> list[str]:
     """Raises `RunError`, naming both, unless a policy of data with these spaces can act in the environment `id`, which
     observes and acts in those; gives what is worth a warning.
 
@@ -112,7 +111,7 @@ def _described(space: Any) -> str:
         case Box():
             return f"Box {space.shape} {space.dtype}{_bounds(np.asarray(space.low), np.asarray(space.high))}"
         case _:
-            return str(space)
+            return short(space)
 
 
 def _bounds(low: np.ndarray, high: np.ndarray) -> str:

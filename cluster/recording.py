@@ -31,8 +31,8 @@ def spaces_of(env: gym.Env[Any, Any], where: str) -> Spaces:
         observation = _leaf(space, f"{where}, observation")
     if not isinstance(env.action_space, gym.spaces.Box | gym.spaces.Discrete):
         raise RunError(
-            f"{where}, action: {env.action_space} is not supported, expected Box or Discrete. Make one Box or one "
-            "Discrete of it in a wrapper, and register that under an id of its own."
+            f"{where}, action: {short(env.action_space)} is not supported, expected Box or Discrete. Make one Box or "
+            "one Discrete of it in a wrapper, and register that under an id of its own."
         )
     action = _leaf(env.action_space, f"{where}, action")
     if isinstance(action, Image):
@@ -47,9 +47,9 @@ def notes_of(env: gym.Env[Any, Any], spaces: Spaces) -> list[str]:
     notes = []
     pictures = sorted(name for name, space in left_out.items() if _is_picture(space))
     if pictures:
-        notes.append(f"not recorded, and pictures: {', '.join(pictures)}; only the observation key is")
+        notes.append(f"pictures that are not recorded: {', '.join(pictures)}; the observation key keeps one part alone")
     if others := sorted(set(left_out) - set(pictures)):
-        notes.append(f"not recorded: {', '.join(others)}; only the observation key is")
+        notes.append(f"not recorded: {', '.join(others)}; the observation key keeps one part alone")
     for name, leaf in observation_columns(spaces.observation).items():
         shape = _part(env, name).shape or ()
         if isinstance(leaf, Image) and shape != leaf.shape:
@@ -82,6 +82,12 @@ def episode_of(recorded: RecordedEpisode, spaces: Spaces, *, source: str) -> Epi
     )
 
 
+def short(space: gym.Space[Any]) -> str:
+    """A space in a message: those of text, and of many parts, are long."""
+    text = str(space)
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
 def _rows(rows: Any, leaf: Leaf | None) -> Any:
     return channels_last(rows, leaf.shape) if isinstance(leaf, Image) else rows
 
@@ -97,7 +103,7 @@ def _leaf(space: gym.Space[Any], where: str) -> Box | Discrete | Image:
             return Image(shape) if shape else box(space.shape, space.dtype, space.low, space.high)
         case _:
             raise RunError(
-                f"{where}: {space} cannot be recorded; expected Box, Discrete, MultiDiscrete, MultiBinary, or "
+                f"{where}: {short(space)} cannot be recorded; expected Box, Discrete, MultiDiscrete, MultiBinary, or "
                 "dictionaries and tuples of those. Of a dictionary, --observation-key keeps one part alone."
             )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,15 +23,12 @@ from replay import images
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.flags import as_flags
-from replay.readers import minari_spaces
+from replay.readers import minari_arrow, minari_spaces
 from replay.readers.hdf5_safety import check_contained
 from replay.readers.minari_spaces import Declared, Tree
 from replay.readers.source import Options, Source, conversion_notes, inside, one_each, refuse
 from replay.segment import RULES, Counts
 from replay.spaces import Box, Discrete, Image, Spaces, channels_last
-
-LONGEST_ARROW_EPISODE = 32_767
-"""Longer ones come back cut or out of order from minari's own writer (Farama-Foundation/Minari issue 351)."""
 
 
 def read(location: str, options: Options) -> Source:
@@ -67,7 +64,8 @@ def _source(data: Path, metadata: dict[str, Any], key: str | None) -> Source:
     observed = minari_spaces.tree(declared["observation_space"], where_observed, jpeg)
     kept = minari_spaces.parts_of(observed, where_observed, key)
     action = minari_spaces.tree(declared["action_space"], f"{where}, action_space", jpeg)
-    if not isinstance(action, Declared) or not isinstance(action.leaf, Box | Discrete):
+    served = _kind(declared["action_space"]) in ("Box", "Discrete")
+    if not (served and isinstance(action, Declared) and isinstance(action.leaf, Box | Discrete)):
         raise DataError(
             f"{where}, action_space: {_kind(declared['action_space'])} is not supported; expected Box or Discrete. "
             "Record the actions as one of those."
@@ -85,7 +83,7 @@ def _source(data: Path, metadata: dict[str, Any], key: str | None) -> Source:
         # Before anything is opened, and no further than files are there, whatever the count says.
         parts = [_parts(data / str(number), backend, data) for number in range(count)]
         files = [file for episode in parts for file in episode]
-        raw = _arrow_episodes(parts, backend)
+        raw = minari_arrow.episodes(parts, backend, _COLUMNS, _SUCCESS)
     else:
         raise DataError(f"{where}, data_format: found {backend!r}, expected hdf5, arrow or parquet.")
     name = str(metadata.get("dataset_id") or data.parent.name)
@@ -205,54 +203,6 @@ def _infos_left_out(file: Path) -> list[str]:
     except (OSError, RuntimeError):
         return []  # reading the episodes says what is wrong
     return [f"not ingested: {', '.join(f'infos/{name}' for name in sorted(names))}"] if names else []
-
-
-def _arrow_episodes(episodes: Sequence[list[Path]], backend: str) -> Iterator[Raw]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    def value(column: Any) -> Any:
-        if pa.types.is_struct(column.type):
-            return {f.name: value(pc.struct_field(column, f.name)) for f in column.type}
-        if pa.types.is_fixed_size_list(column.type):
-            flat = column.flatten().to_numpy(zero_copy_only=False)
-            return flat.reshape(len(column), column.type.list_size)
-        if pa.types.is_binary(column.type):
-            return column.to_pylist()
-        return column.to_numpy(zero_copy_only=False)
-
-    for parts in episodes:
-        folder = parts[0].parent
-        tables = []
-        for part in parts:
-            try:
-                if backend == "parquet":
-                    tables.append(pq.read_table(part))
-                else:
-                    with pa.ipc.open_file(part) as reader:
-                        tables.append(reader.read_all())
-            except (pa.ArrowException, OSError) as error:
-                raise DataError(f"{part}: is no {backend} file ({error}). Fetch the dataset again.") from error
-        table = pa.concat_tables(tables)
-        T = table.num_rows - 1
-        if T > LONGEST_ARROW_EPISODE:
-            raise DataError(
-                f"{folder}: an episode of {T} steps, expected at most {LONGEST_ARROW_EPISODE}. Minari's {backend} "
-                "backend stores longer ones cut or out of order (its issue 351); record them with data_format=hdf5."
-            )
-        missing = [key for key in _COLUMNS if key not in table.column_names]
-        if missing:
-            raise DataError(f"{folder}: lacks {', '.join(missing)}; expected {', '.join(_COLUMNS)}.")
-        raw = {key: value(table[key].combine_chunks()) for key in _COLUMNS}
-        for key in _COLUMNS[1:]:
-            raw[key] = raw[key][:T]  # the last row of these columns is filler
-        if "infos" in table.column_names:
-            infos = table["infos"].combine_chunks()
-            for key in _SUCCESS:
-                if infos.type.get_field_index(key) >= 0:
-                    raw["success"] = value(pc.struct_field(infos, key).drop_null())
-        yield f"{folder}", raw
 
 
 def _parts(folder: Path, backend: str, data: Path) -> list[Path]:

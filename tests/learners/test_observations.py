@@ -9,6 +9,7 @@ import torch
 import learners
 from learners.errors import LearnerError
 from learners.observations import ObservationCheck, finite
+from replay.batch import Batch
 from replay.spaces import Box, Dict, Discrete, Image, Spaces, observation_columns
 
 UNIT = Box((2,), "float32", (-1.0,), (1.0,))
@@ -100,3 +101,16 @@ def test_zero_stands_for_what_is_not_finite():
     assert parts["arm"].tolist() == [0.0, 1.0, 0.0]
     whole = {"arm": np.ones(2)}
     assert finite(whole) == (whole, False)
+
+
+def test_choices_are_learned_from_as_one_hot_vectors():
+    """A policy that imitates one action for each of five states tells them apart at once, as numbers would not."""
+    states, actions = np.arange(2, 7), np.array([[1.0], [-1.0], [1.0], [-1.0], [1.0]], np.float32) * 0.9
+    spaces = Spaces(Discrete(5, start=2), Box((1,), "float32", (-1.0,), (1.0,)))
+    bc = learners.create("bc", spaces, hidden=(32,), learning_rate=0.01, loss="mse")
+    rows = np.arange(5)
+    batch = Batch(states, actions, rows, np.ones(5, np.float32), states, rows * 0, rows * 0, rows)
+    for _ in range(200):
+        bc.update(batch)
+    np.testing.assert_allclose(bc.act(states)[0], actions, atol=0.1)
+    assert bc.act(2)[0] == pytest.approx(bc.act(states)[0][0], abs=1e-6)
