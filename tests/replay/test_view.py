@@ -176,10 +176,10 @@ def test_every_transition_is_found_in_its_episode(write, episode, lengths):
 
 
 def test_choices_of_other_numbers_are_not_sampled_together(write, episode):
-    few, many = (
-        write([episode(0, 2, observation=np.array([0, 1, 2]))], spaces=Spaces(Discrete(n), Box((2,)))) for n in (3, 4)
-    )
+    rows = episode(0, 2, observation=np.array([0, 1, 2]))
+    few = write([rows], name="few", spaces=Spaces(Discrete(3), Box((2,))))
+    many = write([rows], name="many", spaces=Spaces(Discrete(4), Box((2,))))
     with pytest.raises(
-        DataError, match=r"observation is Discrete\(n=4, start=0\), in .* it is Discrete\(n=3, start=0\)"
+        DataError, match=r"observation is Discrete\(n=4, start=0\), in .*few it is Discrete\(n=3, start=0\)"
     ):
         View.of([(few, None), (many, None)])
