@@ -26,7 +26,7 @@ def check_seed(seed: Any) -> None:
 
 
 def usable_device(device: Any) -> torch.device:
-    """What PyTorch calls it. Raises `LearnerError` for what is neither cpu nor cuda, and for a GPU that is not there."""
+    """What PyTorch calls it. Raises `LearnerError` unless it is the CPU, or a GPU that is there."""
     text = str(device) if isinstance(device, torch.device) else device
     kind, colon, number = text.partition(":") if isinstance(text, str) else ("", "", "")
     whole = number.isascii() and number.isdigit() and len(number) < 6

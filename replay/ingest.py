@@ -15,9 +15,9 @@ from replay.errors import DataError
 from replay.hooks import Hook, applied, described
 from replay.new_folder import NewFolder
 from replay.readers import Options, Source, read
-from replay.readers.columns import MOST_NUMBERS, check_name, some
+from replay.readers.columns import MOST_NUMBERS, check_name, left_out, some
 from replay.segment import Counts
-from replay.spaces import Box, Dict, Image, Spaces, observation_columns
+from replay.spaces import Box, Dict, Image, Spaces, observation_columns, part_named
 from replay.writer import SHARD_BYTES, DatasetWriter
 
 __all__ = ["Hook", "IngestReport", "ingest"]
@@ -100,6 +100,7 @@ def ingest(
         opened = read(str(source), Options(env, dict(rename or {}), success_timing, observation=wanted))
         spaces = _keep_key(opened.spaces, observation, str(source))
         notes = [note for note in opened.notes if observation is None or _concerns(note, observation)]
+        notes += _left_out(opened.spaces, observation)
         extra_provenance = {"collected_by": collected_by, "licence": licence, "observation_key": observation}
         counts: dict[str, int] = {}  # filled at the end: the writer keeps a reference and writes it last
         provenance = {
@@ -161,9 +162,10 @@ def _finished(found: Episode | DataError, observation: str | None, label: str) -
         raise found
     if observation is None:
         return found
-    if not isinstance(found.observation, Mapping) or observation not in found.observation:
+    kept = part_named(found.observation, observation) if isinstance(found.observation, Mapping) else None
+    if kept is None:
         raise DataError(f"{label}: has no observation {observation!r} any more; a reward function must leave it there.")
-    return replace(found, observation=found.observation[observation])
+    return replace(found, observation=kept)
 
 
 def _check_words(**words: str | None) -> None:
@@ -201,14 +203,27 @@ def _keep_key(spaces: Spaces, key: str | None, source: str) -> Spaces:
     if not isinstance(spaces.observation, Dict):
         raise DataError(f"{source}: observations are no dictionary, so {key!r} cannot be kept; leave the key out.")
     parts = dict(spaces.observation.items())
-    if key not in parts:
+    part = part_named(parts, key)
+    if part is None:
         raise DataError(f"{source}: observations have no key {key!r}; found {some(parts)}.")
-    return replace(spaces, observation=parts[key])
+    return replace(spaces, observation=Dict.of(part) if isinstance(part, dict) else part)
+
+
+def _left_out(spaces: Spaces, key: str | None) -> list[str]:
+    """A note that names the parts that are not kept, pictures first."""
+    if key is None or not isinstance(spaces.observation, Dict):
+        return []
+    others = {
+        name: isinstance(leaf, Image)
+        for name, leaf in spaces.observation.items()
+        if name != key and not name.startswith(f"{key}.")
+    }
+    return left_out(others, f"{key!r} alone is kept")
 
 
 def _concerns(note: str, key: str) -> bool:
     """Whether a note is of use where only one key of the observation is kept."""
-    return not note.startswith("observation.") or note.startswith(f"observation.{key}:")
+    return not note.startswith("observation.") or note.startswith((f"observation.{key}:", f"observation.{key}."))
 
 
 def _where(source: Source, label: str) -> str:
