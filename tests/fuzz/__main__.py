@@ -9,10 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fuzz.driver import Limits, deal, fuzz, make_bases
-from tests.fuzz.outcomes import Job, Outcome, Result, failures, table
+from tests.fuzz.driver import Limits, deal, fuzz
+from tests.fuzz.outcomes import Job, Result, failures, table
 from tests.fuzz.targets import find
-from tests.fuzz.worker import Worker
 
 
 def options() -> argparse.Namespace:
@@ -26,6 +25,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
     parser.add_argument("--hang", type=float, default=20.0, metavar="SECONDS", help="a mutation may take (20)")
     parser.add_argument("--memory", type=int, default=1024, metavar="MIB", help="a mutation may take (1024)")
+    parser.add_argument("--brief", action="store_true", help="a line of each failure's message instead of many")
     parser.add_argument("--list", action="store_true", help="the targets, and nothing else")
     return parser.parse_args()
 
@@ -57,7 +57,7 @@ def main() -> int:
     if not results:
         print("nothing was tried", file=sys.stderr)
         return 1
-    if wrong := failures(results):
+    if wrong := failures(results, brief=given.brief):
         print(wrong, end="\n\n")
     elif given.only is not None:
         print(f"{results[0].change}\n{results[0].what}")
@@ -69,7 +69,13 @@ def main() -> int:
 def keep(work: Path, where: Path) -> None:
     """The last mutated input, as its door left it."""
     for job in work.glob("worker-*/job"):
-        shutil.copytree(job, where, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.pipe"))
+        shutil.copytree(job, where, symlinks=True, dirs_exist_ok=True, ignore=_special)
+
+
+def _special(where: str, names: list[str]) -> list[str]:
+    """Pipes and sockets, which cannot be copied."""
+    paths = [Path(where, name) for name in names]
+    return [path.name for path in paths if not (path.is_symlink() or path.is_file() or path.is_dir())]
 
 
 def progress(result: Result) -> None:

@@ -152,14 +152,18 @@ def deal(targets: Sequence[Target], seed: int, count: int) -> Iterator[Job]:
 def make_bases(targets: Sequence[Target], bases: Path) -> None:
     """Writes the good input of each target, in a process of its own: what it starts is not forked."""
     makers = {base_name(target): target.make for target in targets}
-    process: ForkProcess = _FORK.Process(target=_make, args=(makers, bases))
+    log = bases.with_name("bases.log")
+    process: ForkProcess = _FORK.Process(target=_make, args=(makers, bases, log))
     process.start()
     process.join()
     if process.exitcode:
-        sys.exit(f"a good input could not be made (exit status {process.exitcode})")
+        sys.exit(f"a good input could not be made:\n{log.read_text()}")
 
 
-def _make(makers: dict[str, Callable[[Path], None]], bases: Path) -> None:
+def _make(makers: dict[str, Callable[[Path], None]], bases: Path, log: Path) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
     for name, make in makers.items():
         shutil.rmtree(bases / name, ignore_errors=True)
         (bases / name).mkdir(parents=True)

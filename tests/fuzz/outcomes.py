@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -66,26 +66,33 @@ class Result:
 def table(results: Iterable[Result]) -> str:
     """Outcomes counted by target."""
     counts: dict[str, Counter[Outcome]] = {}
+    seconds: dict[str, float] = defaultdict(float)
     for result in results:
         counts.setdefault(result.job.target, Counter())[result.outcome] += 1
+        seconds[result.job.target] += result.seconds
+        seconds["total"] += result.seconds
     total: Counter[Outcome] = sum(counts.values(), Counter())
     width = max(map(len, [*counts, "total"]))
-    lines = [" ".join([" " * width, f"{'all':>6}", *(f"{outcome:>9}" for outcome in Outcome)])]
+    lines = [" ".join([" " * width, "   all", " seconds", *(f"{outcome:>9}" for outcome in Outcome)])]
     for name, row in [*sorted(counts.items()), ("total", total)]:
         cells = (f"{row[outcome] or '·':>9}" for outcome in Outcome)
-        lines.append(" ".join([f"{name:<{width}}", f"{row.total():>6}", *cells]))
+        lines.append(" ".join([f"{name:<{width}}", f"{row.total():>6}", f"{seconds[name]:>8.0f}", *cells]))
     return "\n".join(lines)
 
 
-def failures(results: Iterable[Result]) -> str:
-    """Failures, one cause a paragraph, the most frequent first, each with the first mutation that shows it."""
-    causes: dict[tuple[str, Outcome, str], list[Result]] = {}
+def failures(results: Iterable[Result], *, brief: bool = False) -> str:
+    """Failures, one cause a paragraph, the most frequent first, each with the first mutation that shows it. `brief`:
+    a cause is two lines."""
+    causes: dict[tuple[Outcome, str], list[Result]] = {}
     for result in results:
         if not result.fine:
-            causes.setdefault((result.job.target, result.outcome, result.kind), []).append(result)
+            causes.setdefault((result.outcome, result.kind), []).append(result)
     paragraphs = []
-    for (target, outcome, kind), found in sorted(causes.items(), key=lambda entry: -len(entry[1])):
+    for (outcome, kind), found in sorted(causes.items(), key=lambda entry: -len(entry[1])):
         first = min(found, key=lambda result: result.job.number)
-        what = "\n".join(f"    {line[:300]}" for line in first.what.splitlines()[-12:])
-        paragraphs.append(f"{target}: {outcome}, {len(found)} times: {kind}\n  {first.change[:300]}\n{what}\n  {first.job.again()}")
+        told = [line for line in first.what.splitlines() if line.strip()] or [""]
+        what = [f"{told[-1][:200]}"] if brief else [f"  {line[:300]}" for line in told[-12:]]
+        targets = ", ".join(sorted({result.job.target for result in found}))
+        head = f"{outcome}, {len(found)} times, {targets}: {kind}"
+        paragraphs.append("\n  ".join([head, first.change[:200], *what, first.job.again()]))
     return "\n\n".join(paragraphs)

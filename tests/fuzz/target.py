@@ -12,7 +12,7 @@ Mutation = Callable[[Path, Random], str]
 """Changes the input in a folder; returns what it did, in words."""
 
 
-class Unchanged(Exception):
+class UnchangedError(Exception):
     """A mutation did not apply to this input: nothing was changed."""
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tests.fuzz.outcomes import Job, Outcome, Result
-from tests.fuzz.target import Target, Unchanged
+from tests.fuzz.target import Target, UnchangedError
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,14 +49,11 @@ class Worker:
             orders.send(self.do(job))
             faulthandler.cancel_dump_traceback_later()
 
-    def do(self, job: Job, keep: Path | None = None) -> Result:
+    def do(self, job: Job) -> Result:
         target = self._targets[job.target]
         original = self._content(target)
-        folder = self._fresh(target)
-        change = mutate(target, folder, Random(f"{job.seed}/{job.target}/{job.number}"))
+        folder, change = self._mutated(target, Random(f"{job.seed}/{job.target}/{job.number}"))
         (self._home / "change").write_text(change, errors="replace")  # for whoever finds the process gone
-        if keep is not None:
-            shutil.copytree(self._job, keep, symlinks=True, ignore=_without_pipes)
         before, began = _listing(self._job), time.monotonic()
         _forget_peak()
         held = _status("VmRSS")
@@ -72,9 +69,7 @@ class Worker:
             outcome, kind = Outcome.MEMORY, f"{grown >> 20} MiB taken ({outcome}) {kind}"
         return Result(job, outcome, change, what, kind, time.monotonic() - began)
 
-    def _judge(
-        self, target: Target, error: BaseException, before: set[str], folder: Path
-    ) -> tuple[Outcome, str, str]:
+    def _judge(self, target: Target, error: BaseException, before: set[str], folder: Path) -> tuple[Outcome, str, str]:
         from cluster import cli
 
         if isinstance(error, SystemExit) and error.code == 2:
@@ -98,21 +93,21 @@ class Worker:
             self._contents[target.name] = digest(target.open(self._fresh(target)))
         return self._contents[target.name]
 
+    def _mutated(self, target: Target, random: Random) -> tuple[Path, str]:
+        """A fresh input with one change, of those that apply to it; what was done."""
+        for _ in range(20):
+            folder = self._fresh(target)
+            try:
+                return folder, random.choice(target.mutations)(folder, random)
+            except UnchangedError:
+                continue
+        return self._fresh(target), "nothing"
+
     def _fresh(self, target: Target) -> Path:
         shutil.rmtree(self._job, ignore_errors=True)
         self._job.mkdir(parents=True)
         shutil.copytree(self._bases / base_name(target), self._job / "input", symlinks=True)
         return self._job / "input"
-
-
-def mutate(target: Target, folder: Path, random: Random) -> str:
-    """One change, of those that apply to this input."""
-    for _ in range(20):
-        try:
-            return random.choice(target.mutations)(folder, random)
-        except Unchanged:
-            continue
-    return "nothing"
 
 
 def base_name(target: Target) -> str:
@@ -181,7 +176,3 @@ def _status(name: str) -> int:
 def _forget_peak() -> None:
     """VmHWM begins anew."""
     Path("/proc/self/clear_refs").write_text("5")
-
-
-def _without_pipes(where: str, names: list[str]) -> list[str]:
-    return [name for name in names if not os.path.islink(p := os.path.join(where, name)) and not os.path.isfile(p) and not os.path.isdir(p)]

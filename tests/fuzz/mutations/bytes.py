@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from tests.fuzz.target import Mutation, Unchanged
+from tests.fuzz.target import Mutation, UnchangedError
 
 _NUMBERS = (0, 1, 2, 3, 7, 8, 16, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 1 << 20, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 _LONG_NUMBERS = (*_NUMBERS, 1 << 32, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, (1 << 64) - 8)
@@ -32,7 +32,7 @@ def number(data: bytearray, other: bytes, random: Random) -> str:
     """A little-endian whole number, as headers hold lengths and offsets, becomes another one."""
     width = random.choice((1, 2, 4, 4, 8, 8))
     if len(data) < width:
-        raise Unchanged
+        raise UnchangedError
     start = random.randrange(len(data) - width + 1)
     if random.random() < 0.8:
         start -= start % width
@@ -47,7 +47,7 @@ def real(data: bytearray, other: bytes, random: Random) -> str:
     """A floating-point number becomes NaN, infinite, or huge."""
     code, width = random.choice((("<f", 4), ("<d", 8)))
     if len(data) < width:
-        raise Unchanged
+        raise UnchangedError
     start = random.randrange(len(data) - width + 1) // width * width
     value = random.choice((float("nan"), float("inf"), float("-inf"), -0.0, 3e38, -1e-40))
     data[start : start + width] = struct.pack(code, value)
@@ -61,7 +61,9 @@ def truncate(data: bytearray, other: bytes, random: Random) -> str:
 
 
 def extend(data: bytearray, other: bytes, random: Random) -> str:
-    more = random.choice((b"\0", b"\0" * 4096, b"\xff" * 17, bytes(data[:100]), bytes(data), b"\n", b"{}\n", other[:200]))
+    more = random.choice(
+        (b"\0", b"\0" * 4096, b"\xff" * 17, bytes(data[:100]), bytes(data), b"\n", b"{}\n", other[:200])
+    )
     data += more
     return f"{len(more)} bytes more"
 
@@ -88,7 +90,7 @@ def swap(data: bytearray, other: bytes, random: Random) -> str:
 
 def splice(data: bytearray, other: bytes, random: Random) -> str:
     if not other:
-        raise Unchanged
+        raise UnchangedError
     start, length = _block(data, random)
     begin = random.randrange(len(other))
     piece = other[begin : begin + length]
@@ -121,6 +123,21 @@ def mutated(content: bytes, other: bytes, random: Random) -> tuple[bytes, str]:
         if data:
             done.append(random.choice(_WAYS)(data, other, random))
     return bytes(data), ", ".join(done)
+
+
+def numbers_in(pattern: str, finish: Callable[[Path], None] | None = None) -> Mutation:
+    """Changes numbers alone, a few of them at once: lengths, offsets and counts in headers, mostly."""
+
+    def mutate(folder: Path, random: Random) -> str:
+        path = random.choice(sorted(folder.glob(pattern)))
+        data = bytearray(path.read_bytes())
+        done = [number(data, b"", random) for _ in range(random.choice((1, 2, 4, 8)))]
+        path.write_bytes(data)
+        if finish is not None:
+            finish(folder)
+        return f"{path.relative_to(folder)}: {', '.join(done)}"
+
+    return mutate
 
 
 def in_files(pattern: str, finish: Callable[[Path], None] | None = None) -> Mutation:

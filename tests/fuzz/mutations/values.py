@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.fuzz.target import Mutation, Unchanged
+from tests.fuzz.target import Mutation, UnchangedError
 
 _DEEP, _DIGITS, _DOUBLED = "@deep@", "@digits@", "@doubled@"
 """Stand for what no Python object says: written out in the text."""
@@ -151,7 +151,7 @@ def _nudge(document: Any, holder: Any, key: Any, random: Random) -> str:
     elif isinstance(value, str):
         holder[key] = random.choice((value + "x", value[:-1], value.upper(), [value], "../" + value, value * 2))
     elif isinstance(value, list):
-        holder[key] = random.choice((value + value, value[:-1], value[::-1], [value], value + [None]))
+        holder[key] = random.choice((value + value, value[:-1], value[::-1], [value], [*value, None]))
     else:
         holder[key] = random.choice((list(value), [value], str(value)))
     return f"becomes {_short(holder[key])}"
@@ -191,4 +191,4 @@ def _short(value: Any) -> str:
     return shown if len(shown) < 80 else f"{shown[:80]}…"
 
 
-__all__ = ["VALUES", "Unchanged", "changed", "in_json", "in_json_lines", "text"]
+__all__ = ["VALUES", "UnchangedError", "changed", "in_json", "in_json_lines", "text"]

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from tests.fuzz.target import Target
 
-KINDS = ("failing", "datasets")
+KINDS = ("failing", "datasets", "logs", "runs", "commands")
 
 
 def find(names: Sequence[str]) -> list[Target]:

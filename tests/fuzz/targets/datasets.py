@@ -14,7 +14,7 @@ from replay.batch import Request
 from replay.spaces import Dict, Image, to_json
 from tests.fuzz.mutations import seals
 from tests.fuzz.mutations.arrow import in_arrow
-from tests.fuzz.mutations.bytes import in_files
+from tests.fuzz.mutations.bytes import in_files, numbers_in
 from tests.fuzz.mutations.files import in_folder
 from tests.fuzz.mutations.values import in_json, in_json_lines
 from tests.fuzz.target import Target
@@ -119,22 +119,39 @@ def _target(name: str, make: Callable[[Path], None], *mutations: Any, **options:
 
 TARGETS = [
     _target("dataset.json", make_dataset, in_json("dataset.json"), in_json("dataset.json"), in_files("dataset.json")),
-    _target("inspect", make_dataset, in_json("dataset.json"), in_json("dataset.json", seals.tables), open=inspected),
+    _target("inspect", make_dataset, in_json("dataset.json"), open=inspected),
     _target("shards.arrow", make_dataset, in_files("shards.arrow"), in_arrow("shards.arrow"), guarded=True),
     _target(
-        "shards.arrow.sealed", make_dataset, in_files("shards.arrow", seals.tables), in_arrow("shards.arrow", seals.tables)
+        "shards.arrow.sealed",
+        make_dataset,
+        in_files("shards.arrow", seals.tables),
+        numbers_in("shards.arrow", seals.tables),
+        in_arrow("shards.arrow", seals.tables),
     ),
     _target("episodes.arrow", make_dataset, in_files("episodes.arrow"), in_arrow("episodes.arrow"), guarded=True),
     _target(
         "episodes.arrow.sealed",
         make_dataset,
         in_files("episodes.arrow", seals.tables),
+        numbers_in("episodes.arrow", seals.tables),
         in_arrow("episodes.arrow", seals.tables),
     ),
     _target("shard", make_dataset, in_files(SHARDS), in_arrow(SHARDS), guarded=True),
-    _target("shard.sealed", make_dataset, in_files(SHARDS, seals.shards), in_arrow(SHARDS, seals.shards), open=unverified),
     _target(
-        "pictures.sealed", make_pictures, in_files(SHARDS, seals.shards), in_arrow(SHARDS, seals.shards), open=unverified
+        "shard.sealed",
+        make_dataset,
+        in_files(SHARDS, seals.shards),
+        numbers_in(SHARDS, seals.shards),
+        in_arrow(SHARDS, seals.shards),
+        open=unverified,
+    ),
+    _target(
+        "pictures.sealed",
+        make_pictures,
+        in_files(SHARDS, seals.shards),
+        numbers_in(SHARDS, seals.shards),
+        in_arrow(SHARDS, seals.shards),
+        open=unverified,
     ),
     _target("dataset.files", make_dataset, in_folder(), guarded=True),
     _target("store.json", make_store, in_json("store.json"), in_json("store.json"), in_files("store.json")),
@@ -151,6 +168,7 @@ TARGETS = [
         "segment.sealed",
         make_store,
         in_files("segments/*.arrow", seals.journal),
+        numbers_in("segments/*.arrow", seals.journal),
         in_arrow("segments/*.arrow", seals.journal),
         open=unverified,
     ),
