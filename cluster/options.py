@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from cluster.errors import RunError
 from cluster.limiter import SamplesToInserts
+from replay.ranges import Range, Seed, Steps, check_fields
+
+BatchSize = Annotated[int, Range(1, 2**24)]
+"""Transitions of one gradient step."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +23,9 @@ class Recipe:
     """(absolute path, weight): relative shares of every batch; None for all means by number of transitions."""
     algorithm: str
     knobs: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    batch_size: int = 256
-    steps: int = 100_000
+    seed: Seed = 0
+    batch_size: BatchSize = 256
+    steps: Steps = 100_000
     split: str = "train"
     where: str | None = None
     fused: bool = False
@@ -42,9 +46,7 @@ class Recipe:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "steps", "chunk_steps", "label_reuse", "threads"):
-            if getattr(self, name) < 1:
-                raise RunError(f"--{name.replace('_', '-')}: found {getattr(self, name)}, expected at least 1.")
+        check_fields(self, RunError, _option)
         if self.depth < 0:
             raise RunError(f"--depth: found {self.depth}, expected 0 or more.")
         if self.chunk_steps % self.label_reuse:
@@ -206,3 +208,8 @@ def recipe_from_json(record: dict[str, Any], where: str) -> Recipe:
         return Recipe(**{**record, "datasets": datasets, "knobs": knobs})
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{where}: recipe does not read: {error!r}.") from error
+
+
+def _option(name: str) -> str:
+    """What the command line calls a field."""
+    return f"--{name.replace('_', '-')}"

@@ -4,23 +4,55 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
 from cluster.errors import RunError
+from replay.ranges import Range, hints, range_of
 
 if TYPE_CHECKING:
     from envs import EnvSpec
 
-Options = TypeVar("Options")
+Options = TypeVar("Options", bound=Any)
 
 
 def parse(kind: type[Options], command: str, arguments: Sequence[str], default: Options | None = None) -> Options:
     """The options in `arguments`, over those of `default`. Ends the process after help or a usage message."""
-    given: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(kind, prog=f"quiver {command}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,), **given)
+    told = with_ranges(kind)
+    given: dict[str, Any] = {} if default is None else {"default": as_a(told, default)}
+    found = tyro.cli(told, prog=f"quiver {command}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,), **given)
+    return as_a(kind, found)
+
+
+def with_ranges(kind: type[Options]) -> type[Options]:
+    """A subclass of a dataclass of options whose help tells the range that each of them declares.
+
+    It checks nothing: `as_a` makes the real record, whose own error is the one to show, and not a usage message.
+    """
+    changed = {name: hinted for name, hint in hints(kind).items() if (hinted := _told(hint)) is not hint}
+    unchecked = {"__post_init__": lambda self: None}
+    body = {"__annotations__": changed, "__doc__": kind.__doc__, "__module__": kind.__module__, **unchecked}
+    return dataclass(frozen=True)(type(kind.__name__, (kind,), body)) if changed else kind
+
+
+def as_a(kind: type[Options], record: Any) -> Options:
+    """The same fields as a record of another type."""
+    return (
+        record if type(record) is kind else kind(**{entry.name: getattr(record, entry.name) for entry in fields(kind)})
+    )
+
+
+def _told(hint: Any) -> Any:
+    span = range_of(hint)
+    if span is None:
+        return hint
+    return Annotated[hint, tyro.conf.arg(help_behavior_hint=lambda default: _told_of(span, default))]
+
+
+def _told_of(span: Range, default: str | None) -> str:
+    return f"({span})" if default is None else f"({span}; default: {default})"
 
 
 def json_object(text: str | None, option: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from cluster.commands.options import environment, given
+from cluster.commands.options import as_a, environment, given, with_ranges
 from cluster.commands.options import parse as parse_options
 from cluster.errors import RunError
 from cluster.options import Cadence, Recipe, Role, Topology
@@ -154,11 +154,12 @@ def parse_sections(
     sections = {title: _part(default, kind) for title, kind in kinds.items()}
     if default.knobs is not None:
         sections[algorithm] = default.knobs
+    sections = {title: as_a(with_ranges(type(section)), section) for title, section in sections.items()}
     kind = make_dataclass("Sections", [(title, type(section)) for title, section in sections.items()], frozen=True)
     kind.__doc__ = about
     parsed = parse_options(kind, command, arguments, kind(**sections))
     found = {f.name: getattr(getattr(parsed, title), f.name) for title, kind in kinds.items() for f in fields(kind)}
-    found["knobs"] = getattr(parsed, algorithm) if default.knobs is not None else None
+    found["knobs"] = as_a(type(default.knobs), getattr(parsed, algorithm)) if default.knobs is not None else None
     found["recorded"] = {name: where for name, where in default.recorded.items() if not given(arguments, name)}
     return found
 

@@ -27,9 +27,10 @@ from cluster.commands.run_options import (
     with_topology,
 )
 from cluster.errors import RunError
-from cluster.options import Cadence, Recipe, Topology, recipe_from_json
+from cluster.options import BatchSize, Cadence, Recipe, Topology, recipe_from_json
 from cluster.run_folder import RunFolder
 from cluster.topology import read_topology
+from replay.ranges import Seed, Steps
 
 _RECIPE = Recipe(datasets=(), algorithm="")
 
@@ -44,11 +45,11 @@ class What:
     """The algorithm. Its knobs are options, too: `quiver train --algo NAME --help` shows them."""
     run: Annotated[str, tyro.conf.arg(metavar="RUN")]
     """The run's folder: configuration, metrics, checkpoints, report."""
-    steps: int = _RECIPE.steps
+    steps: Steps = _RECIPE.steps
     """Gradient steps."""
-    seed: int = _RECIPE.seed
+    seed: Seed = _RECIPE.seed
     """Of everything random."""
-    batch_size: int = _RECIPE.batch_size
+    batch_size: BatchSize = _RECIPE.batch_size
     """Transitions of one gradient step, over all learners."""
     split: str = _RECIPE.split
     """Which episodes to train on: train, validation, all, or a name the dataset has."""

@@ -67,5 +67,5 @@ def test_a_perceptron_without_it_has_no_such_layer():
 
 
 def test_the_rate_is_checked(spaces):
-    with pytest.raises(LearnerError, match=r"dropout: found 1.0, expected a share in \[0, 1\)"):
+    with pytest.raises(LearnerError, match=r"dropout: found 1.0, expected a number, at least 0, below 1"):
         learners.create("bc", spaces, dropout=1.0)
