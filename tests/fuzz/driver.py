@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
 import multiprocessing
 import os
 import shutil
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -54,17 +56,21 @@ class _Hand:
         Worker(self.home, self._bases, self._targets, self._limits.memory).serve(orders, self._limits.hang)
 
     def give(self, job: Job) -> None:
-        self.job, self.began = job, time.monotonic()
+        self.job, self.began = job, math.inf
         self.orders.send(job)
 
     def late(self) -> bool:
         return self.job is not None and time.monotonic() - self.began > self._limits.hang
 
-    def answer(self) -> Result:
-        """The result. Where the process has ended, that is one, and another process takes its place."""
+    def answer(self) -> Result | None:
+        """The result; None where the mutation begins only now. Where the process has ended, that is a result, and
+        another process takes its place."""
         assert self.job is not None
         try:
             result = self.orders.recv()
+            if result is None:
+                self.began = time.monotonic()
+                return None
             assert isinstance(result, Result)
         except EOFError:
             self.process.join()
@@ -90,7 +96,7 @@ class _Hand:
         change = (self.home / "change").read_text(errors="replace") if (self.home / "change").exists() else ""
         self.orders.close()
         self._start()
-        return Result(self.job, outcome, change, log[-1500:], f"{how} {place}", time.monotonic() - self.began)
+        return Result(self.job, outcome, change, log[-1500:], f"{how} {place}", max(0.0, time.monotonic() - self.began))
 
     def end(self) -> None:
         self.process.kill()
@@ -113,7 +119,11 @@ def fuzz(
     hands = [_Hand(number, work, by_name, limits) for number in range(limits.workers)]
     results: list[Result] = []
     ends = time.monotonic() + limits.seconds
-    waiting = iter(jobs)
+    # A target's mutations go to one process, which then opens the good input once; who has none left takes others'.
+    of_hand = {target.name: number % len(hands) for number, target in enumerate(targets)}
+    waiting: list[deque[Job]] = [deque() for _ in hands]
+    for job in jobs:
+        waiting[of_hand[job.target]].append(job)
 
     def take(result: Result) -> None:
         results.append(result)
@@ -121,14 +131,17 @@ def fuzz(
 
     try:
         while True:
-            for hand in hands:
-                if hand.job is None and time.monotonic() < ends and (job := next(waiting, None)):
-                    hand.give(job)
+            for hand, own in zip(hands, waiting, strict=True):
+                left = own or max(waiting, key=len)
+                if hand.job is None and left and time.monotonic() < ends:
+                    hand.give(left.popleft())
             busy = {hand.orders: hand for hand in hands if hand.job is not None}
             if not busy:
                 return results
-            for ready in wait(list(busy), timeout=0.2):
-                take(busy[ready].answer())
+            ready = wait(list(busy), timeout=0.2)
+            for orders, hand in busy.items():
+                if orders in ready and (result := hand.answer()) is not None:
+                    take(result)
             for hand in hands:
                 if hand.late():
                     take(hand.stop_late())

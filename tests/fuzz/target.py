@@ -29,6 +29,8 @@ class Target:
     """A hash covers all of the input, so that other content must not be read."""
     names: str = ""
     """What each line of a refusal must match; by default, the path of the folder."""
+    writes: bool = False
+    """The door goes on with a run, whose folder holds what it had done when damage was found."""
     share: float = 1.0
     """Mutations of it among those of all targets."""
     modules: tuple[str, ...] = ()

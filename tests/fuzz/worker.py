@@ -8,7 +8,6 @@ import os
 import re
 import resource
 import shutil
-import sys
 import time
 import traceback
 from multiprocessing.connection import Connection
@@ -38,16 +37,22 @@ class Worker:
         log = os.open(self._home / "log", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
         for descriptor in (1, 2):
             os.dup2(log, descriptor)
-        faulthandler.enable(sys.__stderr__)
+        faulthandler.enable(log)
         size = _status("VmSize")
         resource.setrlimit(resource.RLIMIT_AS, (size + 2 * self._memory, resource.RLIM_INFINITY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         while (job := orders.recv()) is not None:
             os.ftruncate(log, 0)
+            self.open_good_input(job)
+            orders.send(None)  # from here on, time counts
             # Before the driver ends the process: it reads where the process stood.
-            faulthandler.dump_traceback_later(0.9 * hang, file=sys.__stderr__)
+            faulthandler.dump_traceback_later(0.9 * hang, file=log)
             orders.send(self.do(job))
             faulthandler.cancel_dump_traceback_later()
+
+    def open_good_input(self, job: Job) -> None:
+        """Once for each target: what it holds is what mutated inputs are compared with."""
+        self._content(self._targets[job.target])
 
     def do(self, job: Job) -> Result:
         target = self._targets[job.target]
@@ -71,6 +76,7 @@ class Worker:
 
     def _judge(self, target: Target, error: BaseException, before: set[str], folder: Path) -> tuple[Outcome, str, str]:
         from cluster import cli
+        from cluster.plain_text import plain_text
 
         if isinstance(error, SystemExit) and error.code == 2:
             return Outcome.REFUSED, "usage", ""
@@ -78,12 +84,12 @@ class Worker:
             return Outcome.MEMORY, _trace(error), f"MemoryError {_place(error)}"
         if not isinstance(error, cli.expected()):
             return Outcome.TRACEBACK, _trace(error), f"{type(error).__name__} {_place(error)}"
-        message = cli.message(error)
-        if left := sorted(_listing(self._job) - before):
+        message = plain_text(cli.message(error))
+        if not target.writes and (left := sorted(_listing(self._job) - before)):
             return Outcome.LEFT, f"{message}\nleft behind: {left}", f"{left[0]} {_place(error)}"
         wanted = target.names or re.escape(str(folder))
-        lines = message.splitlines()
-        if not lines or not all(re.search(wanted, line) for line in lines) or max(map(len, lines)) > 2000:
+        lines = message.split("\n")
+        if not all(re.search(wanted, line) for line in lines) or max(map(len, lines)) > 2000:
             return Outcome.UNCLEAR, message, f"{type(error).__name__} {_place(error)}"
         return Outcome.REFUSED, message, ""
 
@@ -104,6 +110,7 @@ class Worker:
         return self._fresh(target), "nothing"
 
     def _fresh(self, target: Target) -> Path:
+        os.chdir(self._home)  # a door may have gone elsewhere
         shutil.rmtree(self._job, ignore_errors=True)
         self._job.mkdir(parents=True)
         shutil.copytree(self._bases / base_name(target), self._job / "input", symlinks=True)

@@ -23,8 +23,8 @@ def flip(data: bytearray, other: bytes, random: Random) -> str:
 def overwrite(data: bytearray, other: bytes, random: Random) -> str:
     start, length = _block(data, random)
     kind = random.choice(("zeros", "ones", "random bytes"))
-    byte = {"zeros": lambda: 0, "ones": lambda: 255, "random bytes": lambda: random.randrange(256)}[kind]
-    data[start : start + length] = bytes(byte() for _ in range(length))
+    fill = {"zeros": b"\0" * length, "ones": b"\xff" * length, "random bytes": random.randbytes(length)}
+    data[start : start + length] = fill[kind]
     return f"{length} bytes at {start} overwritten with {kind}"
 
 

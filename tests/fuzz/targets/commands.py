@@ -12,6 +12,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
+
 import replay
 from replay.where import NAMES as COLUMNS
 from replay.where import select
@@ -62,9 +64,12 @@ def _stepped(folder: Path, resets: str | None) -> Any:
 
     written = (folder / "json").read_bytes().decode("utf-8", "surrogateescape")
     kwargs, options = (None, written) if resets else (written, None)
-    spec = required_environment("Pendulum-v1", kwargs, options, None)
-    policy = envs.Perturbed(envs.RandomPolicy(), 0.0, 0.0)
-    return [vars(episode) for episode in envs.collect(spec, policy, episodes=1, seed=0)]
+    env = envs.make(required_environment("Pendulum-v1", kwargs, options, None))
+    try:
+        seen = [env.reset(seed=0)[0]]
+        return seen + [env.step(np.zeros(1, np.float32))[:4] for _ in range(2)]
+    finally:
+        env.close()
 
 
 # --- A cluster's YAML ---

@@ -153,7 +153,8 @@ def _target(
     share: float = 1.0,
     **options: Any,
 ) -> Target:
-    modules: Sequence[str] = (*MODULES, *HEAVY, "learners.iql", "torch.utils.tensorboard")
+    options.setdefault("writes", door in (resumed, gone_on))
+    modules: Sequence[str] = (*MODULES, *HEAVY, "learners.iql", "torch.utils.tensorboard", "torch._dynamo")
     return Target(name, make, mutations, door, names=NAMES, share=share, modules=tuple(modules), **options)
 
 
