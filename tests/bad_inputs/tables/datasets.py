@@ -2,73 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from tests.bad_inputs.rows import Material, Prepare, Row
+from tests.bad_inputs.changes import bad, becomes, field, holds, shown
+from tests.bad_inputs.rows import Row
 
 _COMMANDS = {
     "inspect": "inspect bad --verify",
     "ingest": "ingest bad --out new",
     "train": "train --dataset bad --algo bc --run new --serial --steps 2 --hidden 8",
 }
-
-
-def _bad(change: Callable[[Path], Any]) -> Prepare:
-    def prepare(folder: Path, material: Material) -> None:
-        shutil.copytree(material.data, folder / "bad")
-        change(folder / "bad")
-
-    return prepare
-
-
-def _field(path: str, value: Any) -> Callable[[Path], None]:
-    """A value in dataset.json; `...` removes it."""
-
-    def change(folder: Path) -> None:
-        record = json.loads((folder / "dataset.json").read_text())
-        *parents, last = path.split(".")
-        holder = record
-        for name in parents:
-            holder = holder[int(name)] if isinstance(holder, list) else holder[name]
-        key = int(last) if isinstance(holder, list) else last
-        if value is ...:
-            del holder[key]
-        else:
-            holder[key] = value
-        (folder / "dataset.json").write_text(json.dumps(record))
-
-    return change
-
-
-def _becomes(name: str, kind: str) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        path = next(folder.glob(name))
-        content = path.read_bytes()
-        path.unlink()
-        if kind == "a pipe":
-            os.mkfifo(path)
-        elif kind == "a folder":
-            path.mkdir()
-        elif kind == "/dev/zero":
-            path.symlink_to("/dev/zero")
-        elif kind == "a link elsewhere":
-            (folder.parent / "elsewhere").write_bytes(content)
-            path.symlink_to(folder.parent / "elsewhere")
-        elif kind == "empty":
-            path.write_bytes(b"")
-        elif kind == "cut short":
-            path.write_bytes(content[: len(content) // 2])
-        elif kind == "changed":
-            path.write_bytes(content[: len(content) // 2] + b"\xff" * 8 + content[len(content) // 2 + 8 :])
-        elif kind == "longer":
-            path.write_bytes(content + b"\0")
-
-    return change
 
 
 _FIELDS: Mapping[str, tuple[Any, ...]] = {
@@ -106,19 +50,19 @@ _FIELDS: Mapping[str, tuple[Any, ...]] = {
 }
 
 
-def _shown(value: Any) -> str:
-    text = "removed" if value is ... else json.dumps(value)
-    return text if len(text) < 40 else f"{text[:40]}…"
-
-
 ROWS: list[Row] = [
     *(
-        Row(f"{path}: {_shown(value)}", _COMMANDS["inspect"], r"bad/\w+\.(json|arrow)", _bad(_field(path, value)))
+        Row(
+            f"{path}: {shown(value)}",
+            _COMMANDS["inspect"],
+            r"bad/\w+\.(json|arrow)",
+            bad("data", field("dataset.json", path, value)),
+        )
         for path, values in _FIELDS.items()
         for value in values
     ),
     *(
-        Row(f"{command}: {file} is {kind}", words, rf"bad/{where}", _bad(_becomes(file, kind)))
+        Row(f"{command}: {file} is {kind}", words, rf"bad/{where}", bad("data", becomes(file, kind)))
         for command, words in _COMMANDS.items()
         for file, where in {
             "dataset.json": "dataset",
@@ -144,7 +88,7 @@ ROWS: list[Row] = [
             f"dataset.json holds {name}",
             _COMMANDS["inspect"],
             r"bad/dataset\.json",
-            _bad(lambda folder, text=text: (folder / "dataset.json").write_bytes(text)),
+            bad("data", holds("dataset.json", text)),
         )
         for name, text in {
             "nothing": b"",

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ Arrays = dict[str, Any]
 
 def _npz(**changes: Any) -> Prepare:
     def prepare(folder: Path, material: Material) -> None:
-        arrays = {**good._columns(), **changes}
+        arrays = {**good.columns(), **changes}
         np.savez(folder / "log.npz", **{name: array for name, array in arrays.items() if array is not None})
 
     return prepare
@@ -135,6 +135,14 @@ _ARRAYS: dict[str, Any] = {
     "a row too few": _N((_ROWS - 1, 3), "f4"),
     "no rows": _N((0, 3), "f4"),
     "one number": np.float32(1),
+}
+
+_METADATA: Mapping[str, tuple[Any, ...]] = {
+    "total_episodes": (..., None, "x", -1, 10**30, [], 1.5, 99),
+    "total_steps": (..., None, "x", [], {}, -7),
+    "observation_space": (..., None, 1, "", "{", "{}", {"type": "nosuch"}, {"type": "Box"}),
+    "action_space": (..., None, 1, "", "{", {"type": "Dict", "subspaces": {}}, {"type": "Text"}),
+    "data_format": (None, 1, "csv", [], {}),
 }
 
 ROWS: list[Row] = [
@@ -251,13 +259,7 @@ ROWS: list[Row] = [
         Row(
             f"minari: {name}: {value!r:.40}", "ingest minari:log --out new", r"metadata\.json", _minari(**{name: value})
         )
-        for name, values in {
-            "total_episodes": (..., None, "x", -1, 10**30, [], 1.5, 99),
-            "total_steps": (..., None, "x", [], {}, -7),
-            "observation_space": (..., None, 1, "", "{", "{}", {"type": "nosuch"}, {"type": "Box"}),
-            "action_space": (..., None, 1, "", "{", {"type": "Dict", "subspaces": {}}, {"type": "Text"}),
-            "data_format": (None, 1, "csv", [], {}),
-        }.items()
+        for name, values in _METADATA.items()
         for value in values
     ),
 ]

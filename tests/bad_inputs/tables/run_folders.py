@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from tests.bad_inputs.rows import Material, Prepare, Row
-from tests.bad_inputs.tables.datasets import _shown
+from tests.bad_inputs.changes import bad, becomes, field, holds, shown
+from tests.bad_inputs.rows import Row
 
 _COMMANDS = {
     "evaluate": "evaluate bad --episodes 1",
@@ -19,48 +15,6 @@ _COMMANDS = {
     "from": "finetune --from bad --run new --env-steps 8 --serial",
 }
 _CHECKPOINT = "checkpoints/step-000000008"
-
-
-def _bad(change: Callable[[Path], Any]) -> Prepare:
-    def prepare(folder: Path, material: Material) -> None:
-        shutil.copytree(material.run, folder / "bad")
-        change(folder / "bad")
-
-    return prepare
-
-
-def _field(file: str, path: str, value: Any) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        record = json.loads((folder / file).read_text())
-        *parents, last = path.split(".")
-        holder = record
-        for name in parents:
-            holder = holder[int(name)] if isinstance(holder, list) else holder[name]
-        if value is ...:
-            del holder[last]
-        else:
-            holder[last] = value
-        (folder / file).write_text(json.dumps(record))
-
-    return change
-
-
-def _holds(file: str, content: bytes) -> Callable[[Path], Any]:
-    return lambda folder: (folder / file).write_bytes(content)
-
-
-def _becomes(file: str, kind: str) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        path = folder / file
-        path.unlink()
-        if kind == "a pipe":
-            os.mkfifo(path)
-        elif kind == "a folder":
-            path.mkdir()
-        elif kind == "/dev/zero":
-            path.symlink_to("/dev/zero")
-
-    return change
 
 
 _FIELDS: Mapping[str, tuple[Any, ...]] = {
@@ -100,13 +54,21 @@ _READ_BY: Mapping[str, tuple[str, ...]] = {
 _SPARED = {"recipe.seed", "recipe.batch_size", "recipe.steps", "recipe.device", "recipe.chunk_steps"}
 """Parts of a recipe that no policy is made of."""
 
+_SUMMARY: Mapping[str, tuple[Any, ...]] = {
+    "steps": (..., None, "x", -1, [], 1.5),
+    "seconds": (..., "x", [], {}),
+    "shards": (..., None, "x", [1], [{"name": 3}]),
+    "updaters": (..., None, "x", [1]),
+}
+_RECORD: tuple[Any, ...] = (..., None, "x", -1, [], {}, 10**30)
+
 ROWS: list[Row] = [
     *(
         Row(
-            f"{command}: config.json, {path}: {_shown(value)}",
+            f"{command}: config.json, {path}: {shown(value)}",
             words,
             r"config\.json",
-            _bad(_field("config.json", path, value)),
+            bad("run", field("config.json", path, value)),
         )
         for command, words in _COMMANDS.items()
         for path, values in _FIELDS.items()
@@ -114,7 +76,7 @@ ROWS: list[Row] = [
         for value in values
     ),
     *(
-        Row(f"{command}: config.json holds {name}", words, r"bad/config\.json", _bad(_holds("config.json", text)))
+        Row(f"{command}: config.json holds {name}", words, r"bad/config\.json", bad("run", holds("config.json", text)))
         for command, words in _COMMANDS.items()
         for name, text in {
             "nothing": b"",
@@ -128,7 +90,7 @@ ROWS: list[Row] = [
         }.items()
     ),
     *(
-        Row(f"{command}: {file} is {kind}", _COMMANDS[command], says, _bad(_becomes(file, kind)))
+        Row(f"{command}: {file} is {kind}", _COMMANDS[command], says, bad("run", becomes(file, kind)))
         for command, file, says in (
             ("evaluate", "config.json", r"bad/config\.json"),
             ("report", "config.json", r"bad/config\.json"),
@@ -141,7 +103,12 @@ ROWS: list[Row] = [
         for kind in ("missing", "a pipe", "a folder", "/dev/zero")
     ),
     *(
-        Row(f"report: summary.json is {kind}", "report bad", r"bad/summary\.json", _bad(_becomes("summary.json", kind)))
+        Row(
+            f"report: summary.json is {kind}",
+            "report bad",
+            r"bad/summary\.json",
+            bad("run", becomes("summary.json", kind)),
+        )
         for kind in ("a pipe", "a folder", "/dev/zero")
     ),
     *(
@@ -149,7 +116,7 @@ ROWS: list[Row] = [
             f"report: metrics.jsonl holds {name}",
             "report bad",
             r"bad/metrics\.jsonl",
-            _bad(_holds("metrics.jsonl", text)),
+            bad("run", holds("metrics.jsonl", text)),
         )
         for name, text in {
             "nothing": b"",
@@ -169,28 +136,23 @@ ROWS: list[Row] = [
     ),
     *(
         Row(
-            f"report: summary.json, {path}: {_shown(value)}",
+            f"report: summary.json, {path}: {shown(value)}",
             "report bad",
             r"bad/summary\.json",
-            _bad(_field("summary.json", path, value)),
+            bad("run", field("summary.json", path, value)),
         )
-        for path, values in {
-            "steps": (..., None, "x", -1, [], 1.5),
-            "seconds": (..., "x", [], {}),
-            "shards": (..., None, "x", [1], [{"name": 3}]),
-            "updaters": (..., None, "x", [1]),
-        }.items()
+        for path, values in _SUMMARY.items()
         for value in values
     ),
     *(
         Row(
-            f"checkpoint.json, {path}: {_shown(value)}",
+            f"checkpoint.json, {path}: {shown(value)}",
             "evaluate bad --episodes 1",
             r"checkpoint\.json",
-            _bad(_field(f"{_CHECKPOINT}/checkpoint.json", path, value)),
+            bad("run", field(f"{_CHECKPOINT}/checkpoint.json", path, value)),
         )
         for path in ("format", "run", "step", "metrics_offset", "history", "files", "sha256")
-        for value in (..., None, "x", -1, [], {}, 10**30)
+        for value in _RECORD
         if not (path == "run" and value is None)
     ),
     *(
@@ -198,7 +160,7 @@ ROWS: list[Row] = [
             f"{file} {name}",
             "evaluate bad --episodes 1",
             rf"step-000000008.*{file}",
-            _bad(_holds(f"{_CHECKPOINT}/{file}", content)),
+            bad("run", holds(f"{_CHECKPOINT}/{file}", content)),
         )
         for file in ("learner.safetensors", "pipeline.safetensors", "checkpoint.json")
         for name, content in {
@@ -212,7 +174,7 @@ ROWS: list[Row] = [
             f"LATEST holds {name}",
             "evaluate bad --episodes 1 --checkpoint best",
             r"checkpoints",
-            _bad(_holds("checkpoints/BEST", content)),
+            bad("run", holds("checkpoints/BEST", content)),
         )
         for name, content in {
             "nothing": b"",

@@ -43,7 +43,7 @@ ROWS: list[Row] = [
     *table(
         "train --dataset {data} --algo bc --serial",
         ("a value is missing", "--run", r"--run"),
-        ("a flag with a value", "--run new --compile=yes", r"--compile"),
+        ("a flag with a value", "--run new --compile=yes", r"yes|--compile"),
         ("an option twice", "--run new --steps 4 --steps 0", r"--steps"),
         ("an abbreviated option", "--run new --batch 4", r"--batch"),
     ),

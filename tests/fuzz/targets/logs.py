@@ -41,7 +41,7 @@ def ingested(scheme: str, name: str = "") -> Callable[[Path], Any]:
 ROWS = 12
 
 
-def _columns() -> dict[str, Any]:
+def columns() -> dict[str, Any]:
     """Three episodes of four steps."""
     rows = np.arange(ROWS, dtype=np.float32)
     return {
@@ -52,17 +52,17 @@ def _columns() -> dict[str, Any]:
 
 
 def make_npz(folder: Path) -> None:
-    np.savez_compressed(folder / "log.npz", **_columns(), qpos=_columns()["observations"])
+    np.savez_compressed(folder / "log.npz", **columns(), qpos=columns()["observations"])
 
 
 def make_stored_npz(folder: Path) -> None:
-    np.savez(folder / "log.npz", **_columns())
+    np.savez(folder / "log.npz", **columns())
 
 
 def make_d4rl(folder: Path) -> None:
     import h5py
 
-    columns = _columns()
+    columns = columns()
     with h5py.File(folder / "log.hdf5", "w") as file:
         file.attrs["env"] = "Line-v0"
         file["observations"] = columns["observations"]
