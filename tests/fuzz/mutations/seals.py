@@ -45,7 +45,7 @@ def journal(folder: Path) -> None:
     for line in path.read_bytes().splitlines():
         content = line[len(b'{"crc32":"01234567","record":') : -1]
         # What is no record keeps its bytes, under a checksum that fits.
-        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
             record = json.loads(content)
             for file in record["insert"]["files"].values():
                 if (folder / "segments" / file["file"]).is_file():
@@ -60,7 +60,7 @@ def checkpoint(folder: Path) -> None:
     """In each checkpoint.json: the hashes and tensors of both files, as far as they read, and its own."""
     for path in folder.glob("checkpoints/*/checkpoint.json"):
         record = json.loads(path.read_text())
-        with contextlib.suppress(TypeError, KeyError, AttributeError):
+        with contextlib.suppress(TypeError, KeyError, AttributeError, ValueError, OSError):
             for name, entry in record["files"].items():
                 entry |= {"tensors": _tensors(path.parent / name) or entry["tensors"], **_held(path.parent / name)}
         if isinstance(record, dict):

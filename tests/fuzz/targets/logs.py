@@ -62,14 +62,14 @@ def make_stored_npz(folder: Path) -> None:
 def make_d4rl(folder: Path) -> None:
     import h5py
 
-    columns = columns()
+    arrays = columns()
     with h5py.File(folder / "log.hdf5", "w") as file:
         file.attrs["env"] = "Line-v0"
-        file["observations"] = columns["observations"]
-        file["next_observations"] = columns["observations"] + 1
-        file["actions"] = columns["actions"]
+        file["observations"] = arrays["observations"]
+        file["next_observations"] = arrays["observations"] + 1
+        file["actions"] = arrays["actions"]
         file["rewards"] = np.arange(ROWS, dtype=np.float32)
-        file["terminals"] = columns["terminals"]
+        file["terminals"] = arrays["terminals"]
         file["timeouts"] = np.zeros(ROWS, bool)
 
 
