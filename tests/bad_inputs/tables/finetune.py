@@ -67,6 +67,6 @@ ROWS: list[Row] = [
         ("a run of train", "--run {run}", r"quiver train --run .* --resume"),
         ("other options than before", "--run {fine} --batch-size 8", r"batch_size"),
         ("another environment", "--run {fine} --env MountainCarContinuous-v0", r"environment|MountainCar"),
-        ("fewer steps than before", "--run {fine} --env-steps 2", r"env_steps"),
+        ("fewer steps than before", "--run {fine} --env-steps 2", r"steps"),
     ),
 ]
