@@ -55,14 +55,19 @@ ROWS: list[Row] = [
         Row(
             f"{path}: {shown(value)}",
             _COMMANDS["inspect"],
-            r"bad/\w+\.(json|arrow)",
+            r"/bad[/:]",
             bad("data", field("dataset.json", path, value)),
         )
         for path, values in _FIELDS.items()
         for value in values
     ),
     *(
-        Row(f"{command}: {file} is {kind}", words, rf"bad/{where}", bad("data", becomes(file, kind)))
+        Row(
+            f"{command}: {file} is {kind}",
+            words,
+            rf"bad/{where}|'shards/0|bad: (is no|not a) dataset",
+            bad("data", becomes(file, kind)),
+        )
         for command, words in _COMMANDS.items()
         for file, where in {
             "dataset.json": "dataset",

@@ -48,7 +48,7 @@ _READ_BY: Mapping[str, tuple[str, ...]] = {
     "evaluate": ("format", "recipe", "spaces", "statistics"),
     "report": ("format", "datasets"),
     "resume": ("format", "recipe", "topology", "cadence", "environment"),
-    "from": ("format", "recipe", "cadence"),
+    "from": ("format", "recipe"),
 }
 """Parts of config.json that each command cannot do without."""
 _SPARED = {"recipe.seed", "recipe.batch_size", "recipe.steps", "recipe.device", "recipe.chunk_steps"}
@@ -57,8 +57,8 @@ _SPARED = {"recipe.seed", "recipe.batch_size", "recipe.steps", "recipe.device", 
 _SUMMARY: Mapping[str, tuple[Any, ...]] = {
     "steps": (..., None, "x", -1, [], 1.5),
     "seconds": (..., "x", [], {}),
-    "shards": (..., None, "x", [1], [{"name": 3}]),
-    "updaters": (..., None, "x", [1]),
+    "shards": ("x", [1], [{"name": 3}]),
+    "updaters": ("x", [1]),
 }
 _RECORD: tuple[Any, ...] = (..., None, "x", -1, [], {}, 10**30)
 
