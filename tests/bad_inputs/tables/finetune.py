@@ -54,7 +54,7 @@ ROWS: list[Row] = [
         ("no run there", "--from nowhere", r"nowhere"),
         ("a dataset for a run", "--from {data}", r"config\.json"),
         ("a checkpoint that is not there", "--checkpoint step-5", r"no checkpoint 'step-5'; found step"),
-        ("a checkpoint that is none", "--checkpoint newest", r"no checkpoint 'newest'"),
+        ("a checkpoint that is none", "--checkpoint newest", r"no checkpoint 'newest'|--checkpoint: found 'newest'"),
         ("a checkpoint in another script", "--checkpoint step-²", r"no checkpoint 'step-²'|--checkpoint"),
     ),
     *table(

@@ -21,7 +21,7 @@ _FIELDS: Mapping[str, tuple[Any, ...]] = {
     "format": (..., None, 0, 2, "1", True, [], {}),
     "recipe": (..., None, 1, "x", [], {}),
     "recipe.algorithm": (..., None, 1, "nosuch", [], {}, ""),
-    "recipe.knobs": (..., None, 1, "x", [], {"nosuch": 1}, {"hidden": 3}, {"hidden": ["x"]}, {"discount": "x"}),
+    "recipe.knobs": (None, 1, "x", [], {"nosuch": 1}, {"hidden": 3}, {"hidden": ["x"]}, {"discount": "x"}),
     "recipe.datasets": (..., None, 1, "x", [1], [[]], [[1, 2, 3]], [[1, None]], [["/x", "y"]]),
     "recipe.seed": (None, "x", -1, 1.5, 10**30, []),
     "recipe.batch_size": (None, "x", -1, 0, 1.5, 10**30, [], True),
