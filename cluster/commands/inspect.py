@@ -84,7 +84,8 @@ def show(record: dict[str, Any]) -> None:
     from cluster.commands.output import table_console
 
     console = table_console()
-    whole = "every hash and value is right" if record["verified"] else "sizes and schema are right; --verify reads every byte"
+    right = "every hash and value is right"
+    whole = right if record["verified"] else "sizes and schema are right; --verify reads every byte"
     returns, lengths = record["return"], record["episode_length"]
     splits = ", ".join(f"{name} {count:,}" for name, count in record["splits"].items())
     facts = {
