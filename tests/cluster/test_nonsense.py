@@ -193,7 +193,7 @@ def test_logs_are_learned_from_where_no_fresh_episode_is(dataset: Path, tmp_path
         ({"updates_per_step": 0.001}, r"--updates-per-step: 0\.001 for each of 120 environment steps make 0 gradient"),
         (
             {"learning_starts": 119, "updates_per_step": 0.5},
-            r"0\.5 for each of 1 environment steps make 0 gradient steps",
+            r"0\.5 for each of 1 environment steps make 0 gradient",
         ),
     ],
 )
