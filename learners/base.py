@@ -26,6 +26,7 @@ from learners.errors import LearnerError
 from learners.factory import NetworkFactory
 from learners.inputs import Inputs
 from learners.normaliser import Normaliser, Statistics
+from learners.observations import ObservationCheck
 from learners.online import Online
 from learners.optimisation import Optimiser, Reduce, adam, flatten_, half_cosine, polyak_
 from learners.state import flat_weights, load_flat_weights, load_named_state, named_state, part
@@ -94,6 +95,7 @@ class TorchAlgorithm(ABC):
         self.requires: Request = self._scaled(config.request())
         self.normaliser.to(self.device)
         self.action_size = self.normaliser.action_size
+        self._check_observation = ObservationCheck(self.normaliser.columns)
         self.target_vectors = {}
         self._followers: list[tuple[str, str, float, int]] = []
         with randomness.initialisation(seed, self.device):
@@ -380,16 +382,8 @@ class TorchAlgorithm(ABC):
         key: tuple[int, int] | None = None,
         deterministic: bool = True,
     ) -> tuple[NDArray[Any], Any]:
-        name, space = next(iter(self.normaliser.columns.items()))
-        first = observation[name.removeprefix("observation.")] if isinstance(observation, Mapping) else observation
-        single = np.ndim(first) == len(space.shape)
-        if single:
-            observation = (
-                {name: np.asarray(part)[None] for name, part in observation.items()}
-                if isinstance(observation, Mapping)
-                else np.asarray(observation)[None]
-            )
-        inputs = self._encoded(self._features(observation))
+        batch, single = self._check_observation(observation)
+        inputs = self._encoded(self._features(batch))
         noise = None
         if not deterministic:
             if key is None:
