@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -11,13 +12,19 @@ from typing import Any
 from cluster import checkpoint, durable
 from cluster.errors import DivergedError, RunError
 from cluster.run_folder import RunFolder
+from cluster.settings import PATH
 from envs import EnvError
 from learners.errors import LearnerError
 from replay.errors import DataError
-from replay.journal import JOURNAL
+from replay.journal import JOURNAL, STORE
 from replay.locks import Lock
 
 LOCK = "run.lock"
+
+_DATASET = ("dataset.json", STORE)
+"""Files of which a dataset's folder has one."""
+_TRIES = 100
+"""To take the lock, while others make the folder and remove it. Some file systems, as /proc, take no file at all."""
 
 REFUSALS = (DataError, EnvError, LearnerError, DivergedError)
 """What only another command can mend. After anything else that ends a run, it goes on with --resume."""
@@ -76,24 +83,34 @@ class Claim:
 
     def _take(self) -> Lock:
         path = self.folder.path
-        while True:
-            self._make_folders()
-            try:
-                return Lock(path / LOCK, str(path), remove=True)
-            except FileNotFoundError:
-                pass  # another command was refused here, and has just removed the folder that it had made
+        PATH.check(str(path), "--run")
+        if not self.resumed and Path.cwd().is_relative_to(os.path.realpath(path)):
+            raise RunError(
+                f"--run {path}: holds the folder that you are in, expected a folder of its own; name another, such as "
+                "runs/maze."
+            )
+        try:
+            for _ in range(_TRIES):
+                self._make_folders()
+                with suppress(FileNotFoundError):
+                    return Lock(path / LOCK, str(path), remove=True)
+                # Another command was refused here, and has just removed the folder that it had made.
+        except OSError as error:
+            raise RunError(
+                f"--run {path}: cannot be written ({error.strerror or error}); name another folder."
+            ) from error
+        raise RunError(f"--run {path}: no file can be made in it; name another folder.")
 
     def _check(self) -> None:
         folder = self.folder
-        for path in folder.written:
-            if path.is_symlink():
-                raise RunError(
-                    f"{path}: is a link, and nothing is written through links; put the thing itself in its place, or "
-                    "let the run's folder as a whole be elsewhere."
-                )
+        folder.check_places()
         self._present = {path for path in folder.written if path.exists()}
         if self.resumed:
             self.before = folder.read_config()
+        elif dataset := next((name for name in _DATASET if os.path.lexists(folder.path / name)), None):
+            raise RunError(
+                f"--run {folder.path}: holds a dataset ({dataset}), expected a folder of its own: name another."
+            )
         elif folder.config in self._present:
             raise RunError(
                 f"{folder.path}: holds a run already. Continue it with --resume, or give --run another folder."

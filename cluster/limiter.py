@@ -7,8 +7,12 @@ wait for the learner.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from cluster import ranges
 from cluster.errors import RunError
+from cluster.settings import hold, option
+from replay.ranges import Range
 
 _ROUNDING = 1e-6
 """Of an environment step: at the narrowest bounds that are accepted, the last bit must not stop both."""
@@ -22,18 +26,15 @@ class SamplesToInserts:
     [−slack, slack], as far as chunks and rollouts, which are not cut, allow.
     """
 
-    updates_per_step: float
+    updates_per_step: ranges.UpdatesPerStep
     """U."""
-    start: int
+    start: ranges.StepsOrNone
     """Environment steps stored before the first gradient step."""
-    slack: float
+    slack: Annotated[float, Range(0, above=True)]
     """Environment steps by which either may be ahead."""
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.updates_per_step < float("inf"):
-            raise RunError(f"--updates-per-step: found {self.updates_per_step}, expected a number above 0.")
-        if self.start < 0:
-            raise RunError(f"--learning-starts: found {self.start}, expected 0 or more.")
+        hold(self, lambda name: option("learning_starts" if name == "start" else name))
 
     def check(self, chunk_steps: int, rollout_steps: int) -> None:
         """Raises `RunError` for bounds between which both could wait for each other, for ever.
@@ -63,4 +64,9 @@ class SamplesToInserts:
 
     def updates(self, env_steps: int) -> int:
         """Gradient steps that so many environment steps are worth."""
-        return int((env_steps - self.start) * self.updates_per_step + 1e-9)
+        return gradient_steps(env_steps, self.start, self.updates_per_step)
+
+
+def gradient_steps(env_steps: int, start: int, updates_per_step: float) -> int:
+    """That so many environment steps are worth, of which those before `start` are worth none."""
+    return int((env_steps - start) * updates_per_step + 1e-9)

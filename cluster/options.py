@@ -6,12 +6,11 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from cluster import ranges
 from cluster.errors import RunError
-from cluster.limiter import SamplesToInserts
-from replay.ranges import Range, Seed, Steps, check_fields
-
-BatchSize = Annotated[int, Range(1, 2**24)]
-"""Transitions of one gradient step."""
+from cluster.limiter import SamplesToInserts, gradient_steps
+from cluster.settings import ADDRESS, DEVICE, EXPRESSION, NAME, PATH, VECTORIZATION, Held, hold
+from replay.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -19,36 +18,34 @@ class Recipe:
     """Everything the result depends on. Two runs with equal recipes on one kind of machine end bit-identical,
     whatever their topology."""
 
-    datasets: tuple[tuple[str, float | None], ...]
+    datasets: Annotated[tuple[tuple[str, float | None], ...], ranges.DATASETS]
     """(absolute path, weight): relative shares of every batch; None for all means by number of transitions."""
     algorithm: str
     knobs: dict[str, Any] = field(default_factory=dict)
-    seed: Seed = 0
-    batch_size: BatchSize = 256
-    steps: Steps = 100_000
-    split: str = "train"
-    where: str | None = None
+    seed: ranges.Seed = 0
+    batch_size: ranges.BatchSize = 256
+    steps: ranges.Steps = 100_000
+    split: Annotated[str, NAME] = "train"
+    where: Annotated[str | None, EXPRESSION] = None
     fused: bool = False
     """The learner computes its own targets: no updaters."""
-    chunk_steps: int = 8
+    chunk_steps: ranges.ChunkSteps = 8
     """K: gradient steps labelled with one version of the weights."""
-    depth: int = 2
+    depth: ranges.Depth = 2
     """D: chunk c is labelled with the weights of step (c − D)·K."""
-    label_reuse: int = 1
+    label_reuse: ranges.LabelReuse = 1
     """u: gradient steps each labelled row takes part in, on average."""
-    priority_exponent: float = 0.0
+    priority_exponent: ranges.PriorityExponent = 0.0
     """Above 0, sampling is prioritised by TD error to this power."""
-    importance_exponent: float = 0.4
-    shards_per_draw: int | None = None
+    importance_exponent: ranges.ImportanceExponent = 0.4
+    shards_per_draw: ranges.ShardsPerDraw = None
     """Limits how many shards one draw touches, on large clusters."""
-    device: str = "cpu"
+    device: Annotated[str, DEVICE] = "cpu"
     compile: bool = False
-    threads: int = 1
+    threads: ranges.Threads = 1
 
     def __post_init__(self) -> None:
-        check_fields(self, RunError, _option)
-        if self.depth < 0:
-            raise RunError(f"--depth: found {self.depth}, expected 0 or more.")
+        hold(self)
         if self.chunk_steps % self.label_reuse:
             raise RunError(
                 f"--label-reuse: {self.label_reuse} does not divide --chunk-steps {self.chunk_steps}; "
@@ -62,42 +59,38 @@ class Recipe:
 class OnlineRecipe:
     """What a fine-tuning run's result depends on besides: how much is gathered, how, and in what share."""
 
-    env_steps: int
+    env_steps: ranges.Steps
     """Environment steps to store."""
-    updates_per_step: float = 1.0
+    updates_per_step: ranges.UpdatesPerStep = 1.0
     """Gradient steps for each of them."""
-    learning_starts: int = 0
+    learning_starts: ranges.StepsOrNone = 0
     """Environment steps stored before the first gradient step; they are worth none."""
-    slack: float | None = None
+    slack: ranges.Slack = None
     """Environment steps by which learning and interaction may run apart; by default, twice the least that works."""
-    share: float | None = None
+    share: ranges.ShareOrNone = None
     """Of fresh transitions in each batch; None: as many as there are, among logged and fresh ones together."""
-    final_share: float | None = None
+    final_share: ranges.ShareOrNone = None
     """Where the share moves to, along a line, over the run."""
     stochastic: bool = True
     """Runners draw actions from the policy, instead of taking its mode."""
-    noise: float = 0.0
+    noise: ranges.Noise = 0.0
     """Standard deviation of Gaussian noise on their actions, in halves of the action's range."""
-    random_probability: float = 0.0
+    random_probability: ranges.Share = 0.0
     """Share of uniformly random actions."""
-    envs_per_runner: int = 1
-    vectorization: str = "sync"
+    envs_per_runner: ranges.EnvironmentsPerRunner = 1
+    vectorization: Annotated[str, VECTORIZATION] = "sync"
     """How they are stepped together: sync, async or native, as `envs.make_vector` says."""
-    rollout_steps: int = 50
+    rollout_steps: ranges.RolloutSteps = 50
     """Steps of each environment between two looks at newer weights."""
-    capacity: int | None = None
+    capacity: ranges.StepsOrAll = None
     """Fresh transitions that are sampled from at most: the oldest episodes go first."""
-    max_age: int | None = None
+    max_age: ranges.StepsOrAll = None
     """Environment steps after which an episode is no longer sampled from."""
-    min_return: float | None = None
+    min_return: ranges.Return = None
     """Episodes of a lower return are not sampled from."""
 
     def __post_init__(self) -> None:
-        for name in ("env_steps", "envs_per_runner", "rollout_steps"):
-            if getattr(self, name) < 1:
-                raise RunError(f"--{name.replace('_', '-')}: found {getattr(self, name)}, expected at least 1.")
-        if not 0.0 < self.updates_per_step < float("inf"):
-            raise RunError(f"--updates-per-step: found {self.updates_per_step}, expected a number above 0.")
+        hold(self)
         if self.final_share is not None and self.share is None:
             raise RunError("--final-share: needs a --share to begin with; found all.")
         if self.learning_starts >= self.env_steps:
@@ -105,11 +98,20 @@ class OnlineRecipe:
                 f"--learning-starts: found {self.learning_starts}, but the run ends after {self.env_steps} environment "
                 "steps (--env-steps): nothing would be learned."
             )
+        steps = gradient_steps(self.env_steps, self.learning_starts, self.updates_per_step)
+        if not 1 <= steps <= ranges.MOST_STEPS:
+            raise RunError(
+                f"--updates-per-step: {self.updates_per_step:g} for each of {self.env_steps - self.learning_starts:,} "
+                f"environment steps make {steps:,} gradient steps, expected 1 to {ranges.MOST_STEPS:g}; change it, or "
+                "--env-steps."
+            )
 
     def limiter(self, chunk_steps: int, runners: int) -> SamplesToInserts:
         """Raises `RunError` for bounds that could stop the run."""
-        if runners < 1:
-            raise RunError(f"--runners: found {runners}, expected at least 1: nobody else gathers fresh data.")
+        if not 1 <= runners <= ranges.MOST_ACTORS:
+            raise RunError(
+                f"--runners: found {runners}, expected 1 to {ranges.MOST_ACTORS:,}: nobody else gathers fresh data."
+            )
         rollout = runners * self.envs_per_runner * self.rollout_steps
         least = (chunk_steps / self.updates_per_step + rollout) / 2
         limiter = SamplesToInserts(
@@ -119,22 +121,24 @@ class OnlineRecipe:
         return limiter
 
 
-MOST_ACTORS = 10_000
-"""Of one role: each is a process."""
-
-LEAST_SHARE = 0.0001
-"""Of a CPU, a GPU or another resource: what Ray counts in."""
-
-
 @dataclass(frozen=True)
 class Role:
     """How many actors of a role, and what each is given."""
 
-    count: int = 1
-    num_cpus: float = 1.0
-    num_gpus: float = 0.0
-    resources: dict[str, float] = field(default_factory=dict)
+    count: ranges.Actors = 1
+    num_cpus: ranges.Amount = 1.0
+    num_gpus: ranges.Amount = 0.0
+    resources: Annotated[dict[str, float], Range(0, ranges.MOST_RESOURCES)] = field(default_factory=dict)
     """Custom Ray resources, to pin a role to a kind of node."""
+
+    def __post_init__(self) -> None:
+        hold(self, str)
+        for name, amount in {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, **self.resources}.items():
+            if 0.0 < amount < ranges.LEAST_SHARE:
+                raise RunError(
+                    f"{name}: found {amount:g}, expected 0, or at least {ranges.LEAST_SHARE:g}, which is what Ray "
+                    "counts in."
+                )
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ class Topology:
     """Who runs where. It changes speed, never results."""
 
     serial: bool = False
-    address: str | None = None
+    address: Annotated[str | None, ADDRESS] = None
     """None starts Ray on this machine; `auto` or an address joins a running cluster."""
     replay_shards: Role = Role(count=1, num_cpus=0.5)
     bellman_updaters: Role = Role(count=0)
@@ -151,43 +155,37 @@ class Topology:
     env_runners: Role = Role(count=1, num_cpus=0.5)
     """Of fine-tuning only, as is the next."""
     online_writers: Role = Role(count=1, num_cpus=0.1)
-    stage: str | None = None
+    stage: Annotated[str | None, PATH] = None
     """A folder on each node's own disk to which shards are copied and verified first."""
     allow_mixed: bool = False
     """Accept updaters on another kind of processor than the learner's: results are then not bit-identical."""
-    max_restarts: int = 3
+    max_restarts: ranges.Restarts = 3
     """How often a dead learner is restarted from the last checkpoint."""
-    late_chunk_seconds: float = 30.0
+    late_chunk_seconds: ranges.Seconds = 30.0
     """A chunk later than this, and than three times the median, is given to a second updater too."""
+    env_timeout: ranges.EnvTimeout = 600.0
+    """Seconds that one call of an environment, such as a step, may take; 0: as long as it likes."""
 
     def __post_init__(self) -> None:
+        hold(self)
         if self.serial and self.learners.count > 1:
             raise RunError("--learners: several learners are several processes; leave out --serial.")
         if self.replay_shards.count < 1 or self.learners.count < 1:
             raise RunError("--shards and --learners: expected at least 1 of each.")
-        for option, role in (
-            ("--shards", self.replay_shards),
-            ("--updaters", self.bellman_updaters),
-            ("--learners", self.learners),
-            ("--evaluators", self.evaluators),
-            ("--runners", self.env_runners),
-        ):
-            if not 0 <= role.count <= MOST_ACTORS:
-                raise RunError(f"{option}: found {role.count}, expected 0 to {MOST_ACTORS:,}.")
 
 
 @dataclass(frozen=True)
-class Cadence:
+class Cadence(Held):
     """When a run reports and saves, in gradient steps; each falls on the next chunk boundary. Never changes results."""
 
-    log_every: int = 500
-    validate_every: int = 1_000
-    checkpoint_every: int = 10_000
-    keep: int = 3
+    log_every: ranges.StepsOrNone = 500
+    validate_every: ranges.StepsOrNone = 1_000
+    checkpoint_every: ranges.StepsOrNone = 10_000
+    keep: ranges.Keep = 3
     """Checkpoints kept: the newest ones, and always the best evaluated one."""
-    eval_every: int = 0
+    eval_every: ranges.StepsOrNone = 0
     """0 evaluates before the first and after the last step only (when there is an environment)."""
-    eval_episodes: int = 20
+    eval_episodes: ranges.EpisodesOrNone = 20
     eval_stochastic: bool = False
     """Evaluations draw actions from the policy instead of taking its mode."""
 
@@ -195,21 +193,3 @@ class Cadence:
 def as_json(record: Any) -> dict[str, Any]:
     """A frozen options dataclass as plain JSON types."""
     return dataclasses.asdict(record)
-
-
-def recipe_from_json(record: dict[str, Any], where: str) -> Recipe:
-    """Raises `RunError`, naming `where`, for a record of another version."""
-    known = {entry.name for entry in dataclasses.fields(Recipe)}
-    if unknown := set(record) - known:
-        raise RunError(f"{where}: recipe has unknown entries {sorted(unknown)}; was it written by another version?")
-    try:
-        datasets = tuple((str(path), weight) for path, weight in record["datasets"])
-        knobs = {name: tuple(value) if isinstance(value, list) else value for name, value in record["knobs"].items()}
-        return Recipe(**{**record, "datasets": datasets, "knobs": knobs})
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{where}: recipe does not read: {error!r}.") from error
-
-
-def _option(name: str) -> str:
-    """What the command line calls a field."""
-    return f"--{name.replace('_', '-')}"

@@ -11,13 +11,24 @@ from cluster import process
 from cluster.backend import Backend
 from cluster.crew import shard_actor_count, updater_count
 from cluster.errors import RunError
-from cluster.options import LEAST_SHARE, Recipe, Role, Topology
+from cluster.options import Recipe, Role, Topology
+from cluster.ranges import LEAST_SHARE
 from cluster.room import Place
 from cluster.serial_backend import SerialBackend
+from replay.memory import require
 from replay.view import View
 
 LEARNER_SHARE = 0.6
 """Of a GPU that a learner shares with updaters: above one half, so that no two learners meet on one."""
+
+PROCESS_BYTES = 64 << 20
+"""Of memory that a process of a run does not share with others, PyTorch in it."""
+
+_ACTORS = 256
+"""Of a serial run, one after the other."""
+
+_THREADS, _THREADS_EACH = 256, 64
+"""That this machine may be asked for, all processes together: so many, or so many for each of its processors."""
 
 
 def settle_devices(recipe: Recipe, topology: Topology) -> tuple[Recipe, Topology]:
@@ -85,10 +96,6 @@ def make_backend(recipe: Recipe, topology: Topology, view: View, evaluates: bool
 
     Raises `RunError` where there is no room for them.
     """
-    if topology.serial:
-        return SerialBackend()
-    from cluster.ray_backend import RayBackend  # the only import of ray, so that --serial never needs it
-
     counts = [
         ("replay_shard", topology.replay_shards, shard_actor_count(view, topology)),
         ("bellman_updater", topology.bellman_updaters, updater_count(recipe, topology)),
@@ -105,7 +112,37 @@ def make_backend(recipe: Recipe, topology: Topology, view: View, evaluates: bool
         for name, role, count in counts
         for number in range(count)
     ]
+    if topology.serial:
+        if len(places) > _ACTORS:
+            raise RunError(
+                f"--serial: {len(places):,} actors in one process, expected at most {_ACTORS}; lower --shards, "
+                "--updaters, --evaluators or --runners, or leave --serial out."
+            )
+        check_processes(1, recipe.threads)
+        return SerialBackend()
+    if not joins_a_cluster(topology):
+        check_processes(len(places), recipe.threads)
+    from cluster.ray_backend import RayBackend  # the only import of ray, so that --serial never needs it
+
     return RayBackend(topology, places, threads=recipe.threads)
+
+
+def check_processes(processes: int, threads: int) -> None:
+    """Raises `RunError` for more threads than this machine can make use of, and `DataError` where it has no memory for
+    so many processes of a run."""
+    processors = len(os.sched_getaffinity(0))
+    most = max(_THREADS, _THREADS_EACH * processors)
+    if processes * threads > most:
+        raise RunError(
+            f"--threads {threads}: {processes:,} processes of {threads} threads each, on {processors} processors, "
+            f"expected at most {most:,} threads in all. Lower --threads, or how many actors there are."
+        )
+    require(
+        processes * PROCESS_BYTES,
+        "--shards, --updaters, --learners, --evaluators, --runners",
+        f"{processes:,} processes",
+        "ask for fewer, or join a cluster with --address.",
+    )
 
 
 def _asking(role: Role) -> Role:

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from cluster import checkpoint
 from cluster.build import AlgorithmSpec
-from cluster.options import recipe_from_json
-from cluster.run_folder import RunFolder, spaces_from_json
+from cluster.errors import RunError
+from cluster.run_folder import RunFolder
+from cluster.run_record import read_recipe, read_spaces
 from learners.algorithm import Algorithm, Observation
+from learners.errors import LearnerError
 from learners.observations import finite
 
 logger = logging.getLogger(__name__)
@@ -30,21 +32,23 @@ def load_policy(run: Path, which: str = "latest", *, device: str = "cpu") -> tup
     """
     folder = RunFolder(run)
     config = folder.read_config()
-    spec = algorithm_spec(config)
-    algorithm = spec.create(device)
+    try:
+        algorithm = algorithm_spec(config, str(folder.config)).create(device)
+    except LearnerError as error:
+        raise RunError(f"{folder.config}: {error}") from error
     path, saved = checkpoint.read(folder.checkpoints, which)
     checkpoint.check_layout(path, saved.learner, algorithm)
     algorithm.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in saved.learner.items()})
     return algorithm, config
 
 
-def algorithm_spec(config: dict[str, Any]) -> AlgorithmSpec:
-    """What builds a run's algorithm again, from its `config.json`."""
-    recipe = recipe_from_json(config["recipe"], "config.json")
+def algorithm_spec(config: dict[str, Any], where: str) -> AlgorithmSpec:
+    """What builds a run's algorithm again, from its `config.json`, which is `where`."""
+    recipe = read_recipe(config["recipe"], where)
     return AlgorithmSpec(
         recipe.algorithm,
         recipe.knobs,
-        spaces_from_json(config["spaces"]),
+        read_spaces(config["spaces"], where),
         config["statistics"],
         recipe.seed,
     )

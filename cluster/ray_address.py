@@ -8,10 +8,14 @@ import threading
 from pathlib import Path
 
 from cluster.errors import RunError
+from replay.errors import DataError
+from replay.regular import read
 
 ANSWER_TIMEOUT = 8.0
 """Seconds that a GCS has to greet us, the look-up of its name included."""
 
+_LONGEST = 1_000
+"""Bytes of a file that holds an address."""
 _START = "Start one with `ray start --head`, or leave out --address to start Ray on this machine."
 # What a client of HTTP/2, and so of gRPC, says first: the preface, and empty settings.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -44,8 +48,10 @@ def settle_address(address: str | None) -> str | None:
 def _latest() -> str | None:
     """Where `ray start` left the address of the cluster that `auto` means."""
     try:
-        return (Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray" / "ray_current_cluster").read_text().strip()
-    except (OSError, UnicodeDecodeError):
+        folder = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray"
+        # Every user of the machine may have put it there: a pipe would hang.
+        return read(folder / "ray_current_cluster", _LONGEST).decode().strip()
+    except (OSError, UnicodeDecodeError, DataError):
         return None  # Ray looks for processes instead
 
 

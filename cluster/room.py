@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cluster.errors import RunError
-from cluster.options import LEAST_SHARE, Role
+from cluster.options import Role
+from cluster.ranges import LEAST_SHARE
 
 logger = logging.getLogger(__name__)
 

@@ -11,14 +11,16 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from cluster import ranges
 from cluster.errors import RunError
-from cluster.options import LEAST_SHARE, MOST_ACTORS, Role, Topology
+from cluster.options import Role, Topology
+from cluster.ranges import LEAST_SHARE
+from cluster.settings import ADDRESS, PATH, Text
+from cluster.yaml_text import read_yaml
+from replay.ranges import range_of, shown
 
 WHERE = "metadata.quiver"
 _DEFAULTS = Topology()
-
-MOST = 1_000_000
-"""Of a CPU, a GPU or another resource, that one actor may ask for: no node has so many."""
 
 # What no resource of one's own is called, and what to write instead. Ray refuses these names late; the empty one
 # aborts the driver.
@@ -50,7 +52,26 @@ def _resource_name(name: str) -> str:
     return name
 
 
-_Amount = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False), AfterValidator(_countable)]
+def _holding(kind: Text) -> AfterValidator:
+    def check(text: str) -> str:
+        if not kind.fits(text):
+            raise ValueError(kind.what)
+        return text
+
+    return AfterValidator(check)
+
+
+def _within(kind: Any) -> Any:
+    """The range that is declared for a run's record, in pydantic's words."""
+    span = range_of(kind)
+    assert span is not None
+    if span.above:
+        return Field(gt=span.least, le=span.most)
+    return Field(ge=span.least, le=span.most)
+
+
+_FINITE = Field(allow_inf_nan=False)
+_Amount = Annotated[float, _within(ranges.Amount), _FINITE, AfterValidator(_countable)]
 
 
 class _Section(BaseModel):
@@ -61,7 +82,7 @@ class _Section(BaseModel):
 class RoleSection(_Section):
     """What stands under one role. What is left out keeps the role's default."""
 
-    count: int | None = Field(default=None, ge=0, le=MOST_ACTORS)
+    count: Annotated[int, _within(ranges.Actors)] | None = None
     num_cpus: _Amount | None = None
     num_gpus: Annotated[_Amount, AfterValidator(_whole_above_one)] | None = None
     resources: dict[Annotated[str, AfterValidator(_resource_name)], _Amount] | None = None
@@ -84,11 +105,12 @@ class QuiverSection(_Section):
     """Everything under `metadata.quiver`."""
 
     roles: RolesSection = RolesSection()
-    address: str | None = _DEFAULTS.address
-    stage: str | None = _DEFAULTS.stage
+    address: Annotated[str, _holding(ADDRESS)] | None = _DEFAULTS.address
+    stage: Annotated[str, _holding(PATH)] | None = _DEFAULTS.stage
     allow_mixed: bool = _DEFAULTS.allow_mixed
-    max_restarts: int = Field(default=_DEFAULTS.max_restarts, ge=0)
-    late_chunk_seconds: float = Field(default=_DEFAULTS.late_chunk_seconds, gt=0, allow_inf_nan=False)
+    max_restarts: Annotated[int, _within(ranges.Restarts)] = _DEFAULTS.max_restarts
+    late_chunk_seconds: Annotated[float, _within(ranges.Seconds), _FINITE] = _DEFAULTS.late_chunk_seconds
+    env_timeout: Annotated[float, _within(ranges.EnvTimeout), _FINITE] = _DEFAULTS.env_timeout
 
 
 _SECTIONS: dict[str, type[_Section]] = {
@@ -100,14 +122,7 @@ _SECTIONS: dict[str, type[_Section]] = {
 
 def read_topology(path: Path) -> Topology:
     """The topology in a cluster file. Raises `RunError`, naming file and key, for anything that does not fit."""
-    import yaml
-
-    try:
-        record = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror}); --config names a YAML file.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RunError(f"{path}: is no YAML ({' '.join(str(error).split())}).") from error
+    record = read_yaml(path, "--config")
     section: Any = record
     for key in WHERE.split("."):
         section = section.get(key) if isinstance(section, dict) else None
@@ -132,6 +147,7 @@ def parse_topology(section: Any, where: str) -> Topology:
         allow_mixed=checked.allow_mixed,
         max_restarts=checked.max_restarts,
         late_chunk_seconds=checked.late_chunk_seconds,
+        env_timeout=checked.env_timeout,
     )
 
 
@@ -158,17 +174,8 @@ def _message(entry: Any) -> str:
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}."
         return f"{full}: unknown; {hint}"
-    found = _shown(entry["input"])
+    found = shown(entry["input"])
     if entry["type"] == "model_type":
         return f"{full}: found {found}, expected keys with values below it."
     expected = entry["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return f"{full}: found {found}, expected: {expected}."
-
-
-def _shown(value: Any) -> str:
-    """A value in at most a line of text."""
-    try:
-        text = repr(value)
-    except ValueError:  # a whole number of thousands of digits
-        return "a number too long to show"
-    return text if len(text) <= 100 else f"{text[:100]}…"

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from replay.episode import Episode
+from replay.episode import LONGEST_TAG, Episode
 from replay.errors import DataError
+from replay.hooks import Hook, applied, described
 from replay.new_folder import NewFolder
 from replay.readers import Options, Source, read
+from replay.readers.columns import MOST_NUMBERS, check_name, left_out, some
 from replay.segment import Counts
-from replay.spaces import Dict, Image, Spaces, part_named
+from replay.spaces import Box, Dict, Image, Spaces, observation_columns, part_named
 from replay.writer import SHARD_BYTES, DatasetWriter
 
-Hook = Callable[[Episode], Episode]
-"""Gives an episode its reward (and whatever else it changes); pure, called once per episode."""
+__all__ = ["Hook", "IngestReport", "ingest"]
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ def ingest(
     quarantined: list[str] = []
     # The target is ours before anything is read: a log may take hours.
     with NewFolder(out) as new:
-        options = Options(env=env, rename=dict(rename or {}), success_timing=success_timing, observation=observation)
-        opened = read(str(source), options)
+        _check_words(env=env, observation=observation, collected_by=collected_by, licence=licence)
+        wanted = None if reward else observation  # a reward function sees all of the source
+        opened = read(str(source), Options(env, dict(rename or {}), success_timing, observation=wanted))
         spaces = _keep_key(opened.spaces, observation, str(source))
         notes = [note for note in opened.notes if observation is None or _concerns(note, observation)]
         notes += _left_out(opened.spaces, observation)
@@ -112,6 +115,7 @@ def ingest(
             "counts": counts,
             "quarantined": quarantined,
         }
+        _check_names(spaces, opened.extras, str(source))
         with DatasetWriter(
             new,
             spaces,
@@ -124,10 +128,16 @@ def ingest(
             reference_scores=opened.reference_scores,
         ) as writer:
             for label, found in opened.episodes:
+                made = found
+                if reward is not None and isinstance(found, Episode):
+                    # Of a function that fails no episode can be left out: it is not the source that is damaged.
+                    made = applied(reward, found, _where(opened, label))
                 try:
-                    episode = _finished(found, reward, observation, label)
+                    episode = _finished(made, observation, label)
                     encoded = writer.encode(episode, _where(opened, label))
                 except DataError as error:
+                    if reward is not None and isinstance(found, Episode):
+                        error = DataError(f"{error} ({described(reward)} had it last.)")
                     if not quarantine:
                         raise DataError(f"{error} {_REMEDY}") from error
                     quarantined.append(str(error))
@@ -147,21 +157,44 @@ def ingest(
 _REMEDY = "Repair the source, or ingest with quarantine to leave such episodes out."
 
 
-def _finished(found: Episode | DataError, reward: Hook | None, observation: str | None, label: str) -> Episode:
+def _finished(found: Episode | DataError, observation: str | None, label: str) -> Episode:
     if isinstance(found, DataError):
         raise found
-    episode = found
-    if reward is not None:
-        made = reward(episode)
-        if not isinstance(made, Episode):
-            raise DataError(
-                f"{label}: the reward function returned {type(made).__name__}, expected an Episode; "
-                "use dataclasses.replace(episode, reward=...)."
-            )
-        episode = made
-    if observation is not None:
-        episode = replace(episode, observation=part_named(episode.observation, observation))
-    return episode
+    if observation is None:
+        return found
+    kept = part_named(found.observation, observation) if isinstance(found.observation, Mapping) else None
+    if kept is None:
+        raise DataError(f"{label}: has no observation {observation!r} any more; a reward function must leave it there.")
+    return replace(found, observation=kept)
+
+
+def _check_words(**words: str | None) -> None:
+    """Raises `DataError` for what a person has said in no words, or in ones that cannot be kept."""
+    for name, word in words.items():
+        if word is None:
+            continue
+        try:
+            length = len(word.encode())
+        except UnicodeEncodeError:
+            length = 0
+        if not word.strip() or not 0 < length <= LONGEST_TAG:
+            shown = repr(word if len(word) <= 40 else f"{word[:40]}…")
+            raise DataError(f"{name}: found {shown}, expected 1 to {LONGEST_TAG:,} characters; leave the option out.")
+
+
+def _check_names(spaces: Spaces, extras: Mapping[str, Box], name: str) -> None:
+    """Raises `DataError` for columns whose names cannot be kept, and for more numbers in a row than can be described:
+    dataset.json holds four statistics of each."""
+    columns = observation_columns(spaces.observation)
+    for column in (*columns, *extras):
+        check_name(column.removeprefix("observation."), name)
+    leaves = [leaf for leaf in columns.values() if not isinstance(leaf, Image)]
+    total = sum(math.prod(leaf.shape) for leaf in [*leaves, spaces.action, *extras.values()])
+    if total > MOST_NUMBERS:
+        raise DataError(
+            f"{name}: has {total:,} numbers in a row of all columns, expected at most {MOST_NUMBERS:,}. Leave columns "
+            "out, or keep one part with --observation."
+        )
 
 
 def _keep_key(spaces: Spaces, key: str | None, source: str) -> Spaces:
@@ -172,7 +205,7 @@ def _keep_key(spaces: Spaces, key: str | None, source: str) -> Spaces:
     parts = dict(spaces.observation.items())
     part = part_named(parts, key)
     if part is None:
-        raise DataError(f"{source}: observations have no key {key!r}; found {', '.join(parts)}.")
+        raise DataError(f"{source}: observations have no key {key!r}; found {some(parts)}.")
     return replace(spaces, observation=Dict.of(part) if isinstance(part, dict) else part)
 
 
@@ -180,13 +213,12 @@ def _left_out(spaces: Spaces, key: str | None) -> list[str]:
     """A note that names the parts that are not kept, pictures first."""
     if key is None or not isinstance(spaces.observation, Dict):
         return []
-    others = [
-        (name, leaf) for name, leaf in spaces.observation.items() if name != key and not name.startswith(f"{key}.")
-    ]
-    pictures = [name for name, leaf in others if isinstance(leaf, Image)]
-    numbers = [name for name, leaf in others if not isinstance(leaf, Image)]
-    found = {"not ingested, and pictures": pictures, "not ingested": numbers}
-    return [f"{what}: {', '.join(names)}; {key!r} alone is kept" for what, names in found.items() if names]
+    others = {
+        name: isinstance(leaf, Image)
+        for name, leaf in spaces.observation.items()
+        if name != key and not name.startswith(f"{key}.")
+    }
+    return left_out(others, f"{key!r} alone is kept")
 
 
 def _concerns(note: str, key: str) -> bool:

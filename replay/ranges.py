@@ -152,7 +152,7 @@ def shown(value: Any) -> str:
     try:
         text = repr(value)
     except Exception as error:  # a whole number of thousands of digits, or an object that cannot say what it is
-        return f"a {type(value).__name__} that cannot be shown ({type(error).__name__})"
+        return f"a value of type {type(value).__name__} that cannot be shown ({type(error).__name__})"
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 

@@ -10,45 +10,49 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from cluster import ranges
 from cluster.commands import options as shared
 from cluster.commands.output import print_lines, progress
 from cluster.errors import RunError
+from cluster.settings import CHECKPOINT, JSON_TEXT, NAME, NEW_FOLDER, PATH, Held, check_seeds
 
 if TYPE_CHECKING:
     from envs import EnvSpec, Policy
 
 
 @dataclass(frozen=True)
-class Collect:
+class Collect(Held):
     """Record episodes of a random, scripted or trained policy as a dataset."""
 
-    env: Annotated[str, tyro.conf.arg(metavar="ENV")]
+    env: Annotated[str, NAME, tyro.conf.arg(metavar="ENV")]
     """The environment: an id of gymnasium, gymnasium-robotics or OGBench, or module:id."""
-    policy: Annotated[str, tyro.conf.arg(metavar="random|scripted|RUN")]
+    policy: Annotated[str, PATH, tyro.conf.arg(metavar="random|scripted|RUN")]
     """Uniform actions, the controller written for this environment, or a run's trained policy."""
-    episodes: Annotated[int, tyro.conf.arg(metavar="N")]
+    episodes: Annotated[ranges.Episodes, tyro.conf.arg(metavar="N")]
     """How many."""
-    out: Annotated[str, tyro.conf.arg(metavar="DATASET")]
+    out: Annotated[str, NEW_FOLDER, tyro.conf.arg(metavar="DATASET")]
     """The folder to write; it must not exist."""
-    env_kwargs: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    env_kwargs: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
     """Arguments of the environment, as a JSON object."""
-    reset_options: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    reset_options: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
     """Options of every reset, as a JSON object."""
-    observation_key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
+    observation_key: Annotated[str | None, NAME, tyro.conf.arg(metavar="KEY")] = None
     """Of a dictionary observation, record this part alone. A trained policy needs that of its data."""
-    noise: float | None = None
+    noise: ranges.NoiseOrNone = None
     """Standard deviation of Gaussian noise on the actions. A scripted policy has a default of its own."""
-    random_probability: float = 0.0
+    random_probability: ranges.Share = 0.0
     """At a step, of ten random actions in a row beginning."""
-    checkpoint: Annotated[str, tyro.conf.arg(metavar="latest|best|step-N")] = "latest"
+    checkpoint: Annotated[str, CHECKPOINT, tyro.conf.arg(metavar="latest|best|step-N")] = "latest"
     """Of a run."""
     stochastic: bool = False
     """Draw a run's actions from its policy instead of taking its mode."""
-    seed: int = 0
+    seed: ranges.Seed = 0
     """Episode i begins with seed + i."""
-    validation_fraction: float = 0.05
+    validation_fraction: ranges.ValidationFraction = 0.05
     """Share of the episodes that is kept for validation."""
-    licence: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    env_timeout: Annotated[ranges.EnvTimeout, tyro.conf.arg(metavar="SECONDS")] = 600.0
+    """For one call of the environment, such as a step; 0: for ever. After a minute a note says where it hangs."""
+    licence: Annotated[str | None, NAME, tyro.conf.arg(metavar="NAME")] = None
     """For the record: on what terms the data may be used."""
 
 
@@ -62,16 +66,17 @@ def run(options: Collect) -> None:
     from replay import DatasetWriter
 
     spec = shared.required_environment(options.env, options.env_kwargs, options.reset_options, options.observation_key)
-    if options.episodes < 1:
-        raise RunError(f"--episodes: found {options.episodes}, expected at least 1.")
+    check_seeds(options.seed, options.episodes)
     policy = make_policy(options, spec)
     recorded_in = policy.prepare(spec)
-    env = envs.make(recorded_in)
-    try:
-        spaces = spaces_of(env, options.env)
-        notes = notes_of(env, spaces)
-    finally:
-        env.close()
+    patience = envs.Patience(options.env_timeout)
+    with envs.watching(recorded_in.id, patience):
+        env = envs.make(recorded_in)
+        try:
+            spaces = spaces_of(env, options.env)
+            notes = notes_of(env, spaces)
+        finally:
+            env.close()
     provenance = {
         "source": f"quiver collect, {options.env}",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -91,7 +96,16 @@ def run(options: Collect) -> None:
             options.out, spaces, provenance=provenance, validation_fraction=options.validation_fraction
         ) as writer,
     ):
-        for episode in envs.collect(spec, policy, episodes=options.episodes, seed=options.seed, progress=show):
+        episodes = envs.collect(
+            spec,
+            policy,
+            episodes=options.episodes,
+            seed=options.seed,
+            progress=show,
+            patience=patience,
+            cleaning_up=writer.discard,
+        )
+        for episode in episodes:
             writer.add(episode_of(episode, spaces, source=f"{options.env} seed {episode.seed}"))
         dataset = writer.finish()
     success = dataset.episodes["success"]

@@ -9,38 +9,44 @@ from typing import Annotated, Any
 
 import tyro
 
+from cluster import ranges
 from cluster.commands import options as shared
 from cluster.commands.output import print_lines, progress
 from cluster.errors import RunError
+from cluster.settings import CHECKPOINT, JSON_TEXT, NAME, PATH, POLICY_DEVICE, Held, check_seeds
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Held):
     """Score a trained policy in an environment. The same seed gives the same episodes."""
 
-    run: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]]
+    positional = "run"
+
+    run: tyro.conf.Positional[Annotated[str, PATH, tyro.conf.arg(metavar="RUN")]]
     """The run's folder."""
-    env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
+    env: Annotated[str | None, NAME, tyro.conf.arg(metavar="ENV")] = None
     """Where; without it, where the run evaluated."""
-    episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 20
+    episodes: Annotated[ranges.Episodes, tyro.conf.arg(metavar="N")] = 20
     """How many."""
-    seed: int = 0
+    seed: ranges.Seed = 0
     """Episode i begins with seed + i."""
-    checkpoint: Annotated[str, tyro.conf.arg(metavar="latest|best|step-N")] = "latest"
+    checkpoint: Annotated[str, CHECKPOINT, tyro.conf.arg(metavar="latest|best|step-N")] = "latest"
     """Which parameters."""
     stochastic: bool = False
     """Draw actions from the policy instead of taking its mode."""
-    env_kwargs: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    env_kwargs: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
     """Arguments of the environment, as a JSON object."""
-    reset_options: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    reset_options: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
     """Options of every reset, such as a fixed goal, as a JSON object."""
-    observation_key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
+    observation_key: Annotated[str | None, NAME, tyro.conf.arg(metavar="KEY")] = None
     """Of a dictionary observation, the part that the policy sees."""
     trust_env: bool = False
     """Make the environment that the run names whatever it is: it may run code, and open files, of whoever wrote that.
     Without it, what only the run names must be built in, and its arguments must not be text."""
-    device: Annotated[str, tyro.conf.arg(metavar="cpu|cuda")] = "cpu"
+    device: Annotated[str, POLICY_DEVICE, tyro.conf.arg(metavar="cpu|cuda")] = "cpu"
     """Where the policy computes."""
+    env_timeout: Annotated[ranges.EnvTimeout, tyro.conf.arg(metavar="SECONDS")] = 600.0
+    """For one call of the environment, such as a step; 0: for ever. After a minute a note says where it hangs."""
     json: bool = False
     """Print one JSON object instead."""
 
@@ -50,6 +56,7 @@ def parse(arguments: Sequence[str]) -> Evaluate:
 
 
 def run(options: Evaluate) -> dict[str, Any]:
+    check_seeds(options.seed, options.episodes)
     import envs
     from cluster import process
     from cluster.checks import check_environment
@@ -58,7 +65,8 @@ def run(options: Evaluate) -> dict[str, Any]:
     from cluster.reporter import describe
 
     asked = shared.environment(options.env, options.env_kwargs, options.reset_options, options.observation_key)
-    algorithm, config = load_policy(Path(options.run), options.checkpoint, device=options.device)
+    device = process.device_of(options.device, "quiver evaluate")
+    algorithm, config = load_policy(Path(options.run), options.checkpoint, device=device)
     process.prepare(config["recipe"]["threads"], options.device)
     recorded = config["environment"]
     if asked is None and recorded is None:
@@ -77,6 +85,7 @@ def run(options: Evaluate) -> dict[str, Any]:
             discount=algorithm.requires.discount,
             reference_scores=None if scores is None else (scores[0], scores[1]),
             progress=show,
+            patience=envs.Patience(options.env_timeout),
         )
     found = headline(result, algorithm.requires)
     if not options.json:

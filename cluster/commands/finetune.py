@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -11,24 +10,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from cluster import checkpoint
-from cluster.commands.options import environment
+from cluster import checkpoint, ranges
+from cluster.commands.options import draft, environment, given, told
 from cluster.commands.output import error_console, plain_text
 from cluster.commands.run_options import (
     RECORDED,
     SHARED,
     RunOptions,
+    how_to_go_on,
     of_data,
     parse_sections,
     recorded_topology,
-    resume_command,
     topology_for,
     weighted_datasets,
     with_topology,
 )
 from cluster.errors import RunError
-from cluster.options import Cadence, OnlineRecipe, Recipe, recipe_from_json
+from cluster.options import Cadence, OnlineRecipe, Recipe
 from cluster.run_folder import RunFolder
+from cluster.settings import (
+    CHECKPOINT,
+    EXPRESSION,
+    NAME,
+    PATH,
+    RUN_FOLDER,
+    SHARE,
+    VECTORIZATION,
+    Held,
+    step_of,
+)
 from cluster.topology import read_topology
 
 if TYPE_CHECKING:
@@ -40,67 +50,69 @@ _ONLINE = OnlineRecipe(env_steps=1)
 
 
 @dataclass(frozen=True)
-class What:
+class What(Held):
     """What the result depends on, with the algorithm's own knobs below."""
 
-    run: Annotated[str, tyro.conf.arg(metavar="RUN")]
+    run: Annotated[str, RUN_FOLDER, tyro.conf.arg(metavar="RUN")]
     """The new run's folder: configuration, metrics, checkpoints, and its online store."""
-    env_steps: Annotated[int, tyro.conf.arg(metavar="N")]
+    env_steps: Annotated[ranges.Steps, tyro.conf.arg(metavar="N")]
     """Environment steps to gather."""
-    from_run: Annotated[str | None, tyro.conf.arg(name="from", metavar="RUN")] = None
+    from_run: Annotated[str | None, PATH, tyro.conf.arg(name="from", metavar="RUN")] = None
     """An offline run: its algorithm, knobs, datasets, environment and checkpoint. Without it, all begins anew."""
-    checkpoint: Annotated[str, tyro.conf.arg(metavar="latest|best|step-N")] = "latest"
+    checkpoint: Annotated[str, CHECKPOINT, tyro.conf.arg(metavar="latest|best|step-N")] = "latest"
     """Of that run."""
-    dataset: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="DATASET[=WEIGHT]")]] = ()
+    dataset: tyro.conf.UseAppendAction[
+        Annotated[tuple[str, ...], ranges.DATASETS, PATH, tyro.conf.arg(metavar="DATASET[=WEIGHT]")]
+    ] = ()
     """Logs to learn from besides, instead of those of --from; again for each further one."""
-    algo: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    algo: Annotated[str | None, NAME, tyro.conf.arg(metavar="NAME")] = None
     """The algorithm, where there is no --from. Its knobs are options, too."""
-    seed: int = _RECIPE.seed
+    seed: ranges.Seed = _RECIPE.seed
     """Of everything random."""
-    batch_size: int = _RECIPE.batch_size
+    batch_size: ranges.BatchSize = _RECIPE.batch_size
     """Transitions of one gradient step, logged and fresh, over all learners."""
-    split: str = _RECIPE.split
+    split: Annotated[str, NAME] = _RECIPE.split
     """Which episodes of the logs to train on."""
-    where: Annotated[str | None, tyro.conf.arg(metavar="EXPR")] = _RECIPE.where
+    where: Annotated[str | None, EXPRESSION, tyro.conf.arg(metavar="EXPR")] = _RECIPE.where
     """Only logged episodes for which this holds."""
 
 
 @dataclass(frozen=True)
-class Interaction:
+class Interaction(Held):
     """How fresh data is gathered and mixed. The defaults are the algorithm's, where it is known."""
 
-    share: Annotated[str, tyro.conf.arg(metavar="P|all")] = "all"
+    share: Annotated[str, SHARE, tyro.conf.arg(metavar="P|all")] = "all"
     """Of fresh transitions in each batch. all: every transition, logged or fresh, is equally likely."""
-    final_share: Annotated[float | None, tyro.conf.arg(metavar="P")] = None
+    final_share: Annotated[ranges.ShareOrNone, tyro.conf.arg(metavar="P")] = None
     """The share moves there over the run."""
-    updates_per_step: Annotated[float, tyro.conf.arg(metavar="U")] = _ONLINE.updates_per_step
+    updates_per_step: Annotated[ranges.UpdatesPerStep, tyro.conf.arg(metavar="U")] = _ONLINE.updates_per_step
     """Gradient steps for each environment step."""
-    learning_starts: int = _ONLINE.learning_starts
+    learning_starts: ranges.StepsOrNone = _ONLINE.learning_starts
     """Environment steps before the first gradient step."""
-    slack: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
+    slack: Annotated[ranges.Slack, tyro.conf.arg(metavar="N")] = None
     """Environment steps by which learning and interaction may run apart before one waits for the other; by default,
     twice the least that works."""
     stochastic: bool = _ONLINE.stochastic
     """Draw actions from the policy, instead of taking its mode."""
-    noise: float = _ONLINE.noise
+    noise: ranges.Noise = _ONLINE.noise
     """Standard deviation of Gaussian noise on the actions, in halves of their range."""
-    random_probability: float = _ONLINE.random_probability
+    random_probability: ranges.Share = _ONLINE.random_probability
     """Share of uniformly random actions."""
-    runners: int = 1
+    runners: ranges.SomeActors = 1
     """Environment runners."""
-    envs_per_runner: int = _ONLINE.envs_per_runner
+    envs_per_runner: ranges.EnvironmentsPerRunner = _ONLINE.envs_per_runner
     """Environments that each of them steps together."""
-    vectorization: Annotated[str, tyro.conf.arg(metavar="sync|async|native")] = _ONLINE.vectorization
+    vectorization: Annotated[str, VECTORIZATION, tyro.conf.arg(metavar="sync|async|native")] = _ONLINE.vectorization
     """In the runner's process, in a process each, or as the vector environment that the id is registered with."""
-    rollout_steps: int = _ONLINE.rollout_steps
+    rollout_steps: ranges.RolloutSteps = _ONLINE.rollout_steps
     """Steps of each environment between two looks at newer weights."""
-    stalled_seconds: float = 60.0
+    stalled_seconds: ranges.Seconds = 60.0
     """After which a runner that has not answered is no longer counted on."""
-    capacity: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    capacity: Annotated[ranges.StepsOrAll, tyro.conf.arg(metavar="N")] = None
     """Fresh transitions that are sampled from at most; the oldest episodes go first. All of them stay on the disk."""
-    max_age: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    max_age: Annotated[ranges.StepsOrAll, tyro.conf.arg(metavar="N")] = None
     """Environment steps after which an episode is no longer sampled from."""
-    min_return: Annotated[float | None, tyro.conf.arg(metavar="R")] = None
+    min_return: Annotated[ranges.Return, tyro.conf.arg(metavar="R")] = None
     """Episodes of a lower return are not sampled from."""
 
 
@@ -121,20 +133,23 @@ def parse(arguments: Sequence[str]) -> Finetune:
     it gives the further options and the defaults of the rest."""
     import learners
 
-    first = _look_ahead(arguments)
-    default = Finetune(run=tyro.MISSING, env_steps=tyro.MISSING)
-    if first.resume and first.run:
-        default = as_it_was(Path(first.run))
-    elif first.from_run:
-        default = _as_offline(Path(first.from_run), default)
-    if first.algo and first.algo != default.algo:
-        online = learners.algorithm_class(first.algo).online
-        knobs = learners.config_class(first.algo)(**online.knobs)
-        default = replace(default, algo=first.algo, knobs=knobs, **_way_of(online))
-    if first.dataset:
+    algo, config, run, from_run = (
+        told(arguments, name, kind)
+        for name, kind in (("algo", NAME), ("config", PATH), ("run", RUN_FOLDER), ("from", PATH))
+    )
+    default = draft(Finetune)(run=tyro.MISSING, env_steps=tyro.MISSING)
+    if given(arguments, "resume") and run:
+        default = as_it_was(Path(run))
+    elif from_run:
+        default = _as_offline(Path(from_run), default)
+    if algo and algo != default.algo:
+        online = learners.algorithm_class(algo).online
+        knobs = learners.config_class(algo)(**online.knobs)
+        default = replace(default, algo=algo, knobs=knobs, **_way_of(online))
+    if given(arguments, "dataset"):
         default = replace(default, dataset=())  # those that are given take their place, and do not join them
-    if first.config:
-        topology = read_topology(Path(first.config))
+    if config:
+        topology = read_topology(Path(config))
         default = replace(with_topology(default, topology), runners=topology.env_runners.count)
     values = parse_sections(SECTIONS, default, default.algo or "", "finetune", arguments, Finetune.__doc__)
     return Finetune(**values)
@@ -167,7 +182,7 @@ def run(options: Finetune) -> None:
         }
     )
     cadence = Cadence(**{entry.name: getattr(options, entry.name) for entry in fields(Cadence)})
-    try:
+    with how_to_go_on("finetune", options):
         result = finetune(
             recipe,
             online_recipe(options),
@@ -181,30 +196,21 @@ def run(options: Finetune) -> None:
             stalled_seconds=options.stalled_seconds,
             console=console,
         )
-    except KeyboardInterrupt as interruption:
-        how = interruption.args or (f"Go on with: {resume_command('finetune', options)}",)
-        raise KeyboardInterrupt(*how) from None
     told = result.summary
     console.print(
         plain_text(
             f"{options.run}: {told['env_steps']:,} environment steps in {told['fresh_episodes']:,} episodes, "
-            f"{result.steps:,} gradient steps; `quiver report {options.run}` draws its curves"
+            f"{result.steps:,} gradient steps; `quiver report {options.run}` draws its curves",
+            keep="",
         )
     )
 
 
 def online_recipe(options: Finetune) -> OnlineRecipe:
-    """What the options say of interaction. Raises `RunError` for a share that is none."""
+    """What the options say of interaction. Raises `RunError` for what does not go together."""
     values = {entry.name: getattr(options, entry.name) for entry in fields(OnlineRecipe)}
-    values["share"] = None if options.share == "all" else _number(options.share)
+    values["share"] = None if options.share == "all" else float(options.share)
     return OnlineRecipe(**values)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise RunError(f"--share: found {text!r}, expected a number in [0, 1], or all.") from None
 
 
 def _beginning(options: Finetune) -> Beginning | None:
@@ -218,7 +224,7 @@ def _beginning(options: Finetune) -> Beginning | None:
     own = RunFolder(Path(options.run))
     config = own.read_config() if options.resume else None
     if config is not None:
-        begun = config["from"]
+        begun = config.get("from")
         _check_begun(options, begun)
         if begun is None:
             return None
@@ -247,9 +253,9 @@ def _check_begun(options: Finetune, begun: dict[str, Any] | None) -> None:
     same_run = (options.from_run is None) == (begun is None)
     if begun is not None and options.from_run is not None:
         same_run = Path(options.from_run).resolve() == Path(begun["run"]).resolve()
-    step = options.checkpoint.removeprefix("step-")
+    step = step_of(options.checkpoint)
     # "latest" and "best" were settled when the run began.
-    same_step = begun is None or not step.isdigit() or checkpoint.folder_name(int(step)) == begun["checkpoint"]
+    same_step = begun is None or step is None or checkpoint.folder_name(step) == begun["checkpoint"]
     if not (same_run and same_step):
         raise RunError(
             f"--from {options.from_run} --checkpoint {options.checkpoint}: the run began {told}. Leave these options "
@@ -260,22 +266,14 @@ def _check_begun(options: Finetune, begun: dict[str, Any] | None) -> None:
 # --- Defaults that come first ---
 
 
-def _look_ahead(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--algo", "--config", "--run"):
-        parser.add_argument(name, nargs="?")
-    parser.add_argument("--from", nargs="?", dest="from_run")
-    parser.add_argument("--dataset", action="append")
-    parser.add_argument("--resume", action="store_true")
-    return parser.parse_known_args(list(arguments))[0]
-
-
 def _as_offline(run_folder: Path, default: Finetune) -> Finetune:
     """Over the options of an offline run: its data, algorithm and environment, with the knobs that change online."""
     import learners
+    from cluster.run_record import read_recipe
 
+    where = str(run_folder / "config.json")
     config = RunFolder(run_folder).read_config()
-    recipe = recipe_from_json(config["recipe"], str(run_folder / "config.json"))
+    recipe, cadence = read_recipe(config["recipe"], where), Cadence(**config["cadence"])
     algorithm = learners.algorithm_class(recipe.algorithm)
     return replace(
         default,
@@ -289,10 +287,10 @@ def _as_offline(run_folder: Path, default: Finetune) -> Finetune:
         device=recipe.device,
         threads=recipe.threads,
         compile=recipe.compile,
-        eval_episodes=config["cadence"]["eval_episodes"],
-        eval_stochastic=config["cadence"]["eval_stochastic"],
+        eval_episodes=cadence.eval_episodes,
+        eval_stochastic=cadence.eval_stochastic,
         knobs=algorithm.Config(**{**recipe.knobs, **algorithm.online.knobs}),
-        recorded=dict.fromkeys(RECORDED, str(run_folder / "config.json")),
+        recorded=dict.fromkeys(RECORDED, where),
         **_way_of(algorithm.online),
         **_environment(config),
     )
@@ -300,15 +298,16 @@ def _as_offline(run_folder: Path, default: Finetune) -> Finetune:
 
 def as_it_was(run_folder: Path) -> Finetune:
     """The options of a fine-tuning run that began earlier. Raises `RunError` where none did."""
-    import learners
+    from cluster.run_record import read_knobs, read_recipe
 
+    where = str(run_folder / "config.json")
     config = RunFolder(run_folder).read_config()
     if "online" not in config:
         raise RunError(f"{run_folder}: is no fine-tuning run; go on with `quiver train --run {run_folder} --resume`.")
-    recipe = recipe_from_json(config["recipe"], str(run_folder / "config.json"))
+    recipe = read_recipe(config["recipe"], where)
     online, topology = config["online"], recorded_topology(config)
     names = {entry.name for entry in fields(Recipe)} & {entry.name for entry in fields(Finetune)}
-    begun = config["from"] or {}
+    begun = config.get("from") or {}
     options = Finetune(
         **{name: getattr(recipe, name) for name in names - {"knobs"}},
         **online | {"share": _share(online["share"])},
@@ -321,8 +320,8 @@ def as_it_was(run_folder: Path) -> Finetune:
         algo=recipe.algorithm,
         runners=topology.env_runners.count,
         resume=True,
-        knobs=learners.config_class(recipe.algorithm)(**recipe.knobs),
-        recorded=dict.fromkeys(RECORDED, str(run_folder / "config.json")),
+        knobs=read_knobs(recipe, where),
+        recorded=dict.fromkeys(RECORDED, where),
     )
     options = with_topology(options, topology)
     return replace(options, updaters="0") if recipe.fused else options

@@ -11,53 +11,62 @@ from typing import Annotated, Any
 
 import tyro
 
+from cluster import ranges
 from cluster.commands import options as shared
 from cluster.commands.output import print_lines, progress
 from cluster.errors import RunError
+from cluster.settings import FUNCTION, NAME, NEW_FOLDER, SOURCE, SUCCESS_TIMING, Held
+from replay.ranges import Range
 
 
 @dataclass(frozen=True)
-class Ingest:
+class Ingest(Held):
     """Make a dataset from logs in another format.
 
     SOURCE is minari:ID, ogbench:FILE.npz, hdf5:FILE, parquet:GLOB or a dataset folder. The dataset is whole or not
     there: whatever goes wrong, nothing half-written stays behind.
     """
 
-    source: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="SOURCE")]]
+    positional = "source"
+
+    source: tyro.conf.Positional[Annotated[str, SOURCE, tyro.conf.arg(metavar="SOURCE")]]
     """Where the logs are."""
-    out: Annotated[str, tyro.conf.arg(metavar="DATASET")]
+    out: Annotated[str, NEW_FOLDER, tyro.conf.arg(metavar="DATASET")]
     """The folder to write; it must not exist."""
-    env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
+    env: Annotated[str | None, NAME, tyro.conf.arg(metavar="ENV")] = None
     """The environment to evaluate in; for OGBench also the task whose rewards are computed."""
-    observation: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
+    observation: Annotated[str | None, NAME, tyro.conf.arg(metavar="KEY")] = None
     """Of a dictionary observation, keep this part as the observation."""
-    reward: Annotated[str | None, tyro.conf.arg(metavar="FILE.py:FUNCTION")] = None
+    reward: Annotated[str | None, FUNCTION, tyro.conf.arg(metavar="FILE.py:FUNCTION")] = None
     """A function from an episode to the same one with other rewards (and flags); it sees all of the source."""
-    rename: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=NAME ...")] = ()
+    rename: Annotated[tuple[str, ...], Range(entries=10_000), NAME, tyro.conf.arg(metavar="NAME=NAME ...")] = ()
     """The source's column=the usual name (hdf5 and parquet)."""
-    validation_fraction: float = 0.05
+    validation_fraction: ranges.ValidationFraction = 0.05
     """Share of the episodes that is kept for validation, where the source has no split."""
-    split_seed: int = 0
+    split_seed: ranges.Seed = 0
     """Which episodes those are."""
-    success_timing: Annotated[str | None, tyro.conf.arg(metavar="pre|post")] = None
+    success_timing: Annotated[str | None, SUCCESS_TIMING, tyro.conf.arg(metavar="pre|post")] = None
     """OGBench: whether a step succeeds by the state before or after it."""
-    collected_by: Annotated[str | None, tyro.conf.arg(metavar="WHO")] = None
+    collected_by: Annotated[str | None, NAME, tyro.conf.arg(metavar="WHO")] = None
     """For the record: expert, scripted, random, an earlier policy, or logged."""
-    licence: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    licence: Annotated[str | None, NAME, tyro.conf.arg(metavar="NAME")] = None
     """For the record: on what terms the data may be used."""
     quarantine: bool = False
     """Leave damaged episodes out and say so, instead of stopping at the first."""
 
 
 def parse(arguments: Sequence[str]) -> Ingest:
+    named = [word.partition("=")[0].replace("_", "-") for word in arguments if word.startswith("--")]
+    twice = [name for name in dict.fromkeys(named) if named.count(name) > 1]
+    if twice:
+        raise RunError(f"{twice[0]}: is given twice; give it once.")
     return shared.parse(Ingest, "ingest", arguments)
 
 
 def run(options: Ingest) -> None:
     from replay.ingest import ingest
 
-    reward = load_function(options.reward, "--reward") if options.reward else None
+    reward = None if options.reward is None else load_function(options.reward, "--reward")
     with progress("ingest") as show:
         report = ingest(
             options.source,
@@ -94,7 +103,7 @@ def load_function(where: str, option: str) -> Callable[[Any], Any]:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
         raise RunError(f"{option}: {path}: cannot be imported ({type(error).__name__}: {error}).") from error
     function = getattr(module, name, None)

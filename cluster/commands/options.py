@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
 from cluster.errors import RunError
-from replay.ranges import Range, hints, range_of
+from cluster.json_text import json_object
+from cluster.plain_text import plain_text
+from cluster.settings import Text, is_number, is_text, number, takes_whole_numbers
+from cluster.settings import option as option_of
+from replay.ranges import Range, fits, hints, range_of, shown
 
 if TYPE_CHECKING:
     from envs import EnvSpec
@@ -18,23 +22,53 @@ if TYPE_CHECKING:
 Options = TypeVar("Options", bound=Any)
 
 
+_FLAT = (tyro.conf.OmitArgPrefixes,)
+
+
 def parse(kind: type[Options], command: str, arguments: Sequence[str], default: Options | None = None) -> Options:
-    """The options in `arguments`, over those of `default`. Ends the process after help or a usage message."""
-    told = with_ranges(kind)
-    given: dict[str, Any] = {} if default is None else {"default": as_a(told, default)}
-    found = tyro.cli(told, prog=f"quiver {command}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,), **given)
-    return as_a(kind, found)
+    """The options in `arguments`, over those of `default`. Ends the process after help or a usage message, in which
+    both, which may be a run's or a file's names, are text.
 
-
-def with_ranges(kind: type[Options]) -> type[Options]:
-    """A subclass of a dataclass of options whose help tells the range that each of them declares.
-
-    It checks nothing: `as_a` makes the real record, whose own error is the one to show, and not a usage message.
+    Raises `RunError` for a number that is none, and for what does not fit the record.
     """
-    changed = {name: hinted for name, hint in hints(kind).items() if (hinted := _told(hint)) is not hint}
+    told = draft(kind)
+    record = None if default is None else as_a(told, default)
+    words, said = [plain_text(word, keep="") for word in arguments], _as_text(record)
+    try:
+        if words != list(arguments) or said != record:
+            _read(told, command, words, said)  # which ends the process where there is something to say
+        return as_a(kind, _read(told, command, arguments, record))
+    except UnicodeEncodeError as error:  # a usage message quotes what it does not know
+        stray = next((word for word in arguments if not is_text(word)), "")
+        raise RunError(f"quiver {command}: found {shown(stray)}, expected an option, or a value in UTF-8.") from error
+
+
+def _read(kind: type[Options], command: str, arguments: Sequence[str], default: Options | None) -> Options:
+    given: dict[str, Any] = {} if default is None else {"default": default}
+    return tyro.cli(kind, prog=f"quiver {command}", args=list(arguments), config=_FLAT, **given)
+
+
+def _as_text(value: Any) -> Any:
+    """A record of options with all text in it as it may be printed."""
+    if isinstance(value, str):
+        return plain_text(value, keep="")
+    if isinstance(value, tuple):
+        return tuple(map(_as_text, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        old = {entry.name: getattr(value, entry.name) for entry in fields(value)}
+        new = {name: _as_text(entry) for name, entry in old.items()}
+        return value if new == old else replace(value, **new)
+    return value
+
+
+def draft(kind: type[Options]) -> type[Options]:
+    """A dataclass of options as it is before all of them are known: help tells their ranges, numbers are read as
+    `settings.number` does, and nothing is checked yet. `as_a` makes the record itself of it, whose errors are then
+    those to show, and not a usage message."""
+    changed = {name: hinted for name, hint in hints(kind).items() if (hinted := _told(name, hint)) is not hint}
     unchecked = {"__post_init__": lambda self: None}
     body = {"__annotations__": changed, "__doc__": kind.__doc__, "__module__": kind.__module__, **unchecked}
-    return dataclass(frozen=True)(type(kind.__name__, (kind,), body)) if changed else kind
+    return dataclass(frozen=True)(type(kind.__name__, (kind,), body))
 
 
 def as_a(kind: type[Options], record: Any) -> Options:
@@ -44,28 +78,35 @@ def as_a(kind: type[Options], record: Any) -> Options:
     )
 
 
-def _told(hint: Any) -> Any:
-    span = range_of(hint)
-    if span is None:
+def _told(name: str, hint: Any) -> Any:
+    """The annotation of an option of numbers with its range in the help, and read from ASCII alone; others as they are.
+
+    Raises `RunError` while the command line is read, since what the library says of a bad number is not ours.
+    """
+    bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    several = get_origin(bare) is tuple and get_args(bare)[1:] == (Ellipsis,)
+    each = get_args(bare)[0] if several else bare
+    if not is_number(each):
         return hint
-    return Annotated[hint, tyro.conf.arg(help_behavior_hint=lambda default: _told_of(span, default))]
+    span, called = range_of(hint), option_of(name)
+    within = each if span is None else Annotated[each, span]
+    metavar = "INT" if takes_whole_numbers(each) else "FLOAT"
+    reader: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
+        nargs="*" if several else 1,
+        metavar=f"[{metavar} [{metavar} ...]]" if several else f"{{None}}|{metavar}" if fits(None, bare) else metavar,
+        instance_from_str=lambda words: (
+            tuple(number(word, within, called) for word in words) if several else number(words[0], within, called)
+        ),
+        is_instance=lambda value: fits(value, bare),
+        str_from_instance=lambda value: list(map(str, value)) if several else [str(value)],
+    )
+    if span is None:
+        return Annotated[hint, reader]
+    return Annotated[hint, reader, tyro.conf.arg(help_behavior_hint=lambda default: _told_of(span, default))]
 
 
 def _told_of(span: Range, default: str | None) -> str:
     return f"({span})" if default is None else f"({span}; default: {default})"
-
-
-def json_object(text: str | None, option: str) -> dict[str, Any]:
-    """The object an option holds. Raises `RunError`, naming it, for anything else."""
-    if text is None:
-        return {}
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RunError(f"{option}: found {text!r}, expected a JSON object ({error}).") from None
-    if not isinstance(value, dict):
-        raise RunError(f'{option}: found {text!r}, expected a JSON object such as {{"name": 1}}.')
-    return value
 
 
 def pairs(entries: Sequence[str], option: str) -> dict[str, str]:
@@ -78,6 +119,21 @@ def pairs(entries: Sequence[str], option: str) -> dict[str, str]:
         if name in found:
             raise RunError(f"{option}: {name!r} is given twice.")
         found[name] = value
+    return found
+
+
+def told(arguments: Sequence[str], name: str, kind: Text) -> str | None:
+    """What the option of this name is given, before the others are read: the last time it is, None where it is not.
+
+    Raises `RunError` for text of another kind.
+    """
+    found = None
+    for word, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        if given([word], name):
+            _, equals, value = word.partition("=")
+            found = value if equals else None if following.startswith("--") else following
+    if found is not None:
+        kind.check(found, option_of(name))
     return found
 
 

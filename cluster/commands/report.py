@@ -11,13 +11,16 @@ import tyro
 
 from cluster.commands import options as shared
 from cluster.commands.output import print_lines
+from cluster.settings import PATH, Held
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Held):
     """Write a run's curves and facts as one HTML page, report.html in its folder, that needs nothing else."""
 
-    run: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]]
+    positional = "run"
+
+    run: tyro.conf.Positional[Annotated[str, PATH, tyro.conf.arg(metavar="RUN")]]
     """The run's folder, finished or not."""
     open: bool = False
     """Show it in the browser."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from cluster.commands.options import as_a, environment, given, with_ranges
+from cluster import ranges
+from cluster.commands.options import as_a, draft, environment, given
 from cluster.commands.options import parse as parse_options
 from cluster.errors import RunError
 from cluster.options import Cadence, Recipe, Role, Topology
 from cluster.run_folder import RunFolder
+from cluster.settings import ADDRESS, DEVICE, JSON_TEXT, NAME, PATH, RUN_FOLDER, STEP, UPDATERS, Held, real_number
 from cluster.topology import read_topology
+from replay.ranges import expected, fits, shown
 
 _RECIPE = Recipe(datasets=(), algorithm="")
 _CADENCE = Cadence()
@@ -25,94 +29,97 @@ Options = TypeVar("Options", bound="RunOptions")
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Held):
     """Where and when the policy is scored."""
 
-    env: Annotated[str | None, tyro.conf.arg(metavar="ENV")] = None
+    env: Annotated[str | None, NAME, tyro.conf.arg(metavar="ENV")] = None
     """The environment. Without it, where the data was recorded, if the data says so."""
-    env_kwargs: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    env_kwargs: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
     """Its arguments, as a JSON object."""
-    reset_options: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    reset_options: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
     """Options of every reset, such as a fixed goal, as a JSON object."""
-    observation_key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
+    observation_key: Annotated[str | None, NAME, tyro.conf.arg(metavar="KEY")] = None
     """Of a dictionary observation, the part that the policy sees."""
     trust_env: bool = False
     """Make the environment that a dataset or a run names whatever it is: it may run code, and open files, of whoever
     wrote that. Without it, what only data names must be built in, and its arguments must not be text."""
-    eval_every: int = _CADENCE.eval_every
+    eval_every: ranges.StepsOrNone = _CADENCE.eval_every
     """Evaluate every so many steps; 0: before the first and after the last."""
-    eval_episodes: int = _CADENCE.eval_episodes
+    eval_episodes: ranges.EpisodesOrNone = _CADENCE.eval_episodes
     """Episodes of an evaluation; 0 leaves evaluation out."""
     eval_stochastic: bool = _CADENCE.eval_stochastic
     """Draw actions from the policy instead of taking its mode."""
 
 
 @dataclass(frozen=True)
-class Records:
+class Records(Held):
     """What is written while it trains. None of it changes the result."""
 
     resume: bool = False
     """Go on with an interrupted run. Options that are not given stay as they were."""
-    resume_from: Annotated[str | None, tyro.conf.arg(metavar="step-N")] = None
+    resume_from: Annotated[str | None, STEP, tyro.conf.arg(metavar="step-N")] = None
     """With --resume: go on from this checkpoint instead of the newest. What was recorded and saved after it is removed,
     and computed again."""
-    checkpoint_every: int = _CADENCE.checkpoint_every
+    checkpoint_every: ranges.StepsOrNone = _CADENCE.checkpoint_every
     """Save every so many steps."""
-    keep: int = _CADENCE.keep
+    keep: ranges.Keep = _CADENCE.keep
     """Newest checkpoints to keep; the best one is always kept."""
-    log_every: int = _CADENCE.log_every
+    log_every: ranges.StepsOrNone = _CADENCE.log_every
     """Record training metrics every so many steps."""
-    validate_every: int = _CADENCE.validate_every
+    validate_every: ranges.StepsOrNone = _CADENCE.validate_every
     """Record losses on the validation episodes, and values on a fixed probe, every so many steps."""
 
 
 @dataclass(frozen=True)
-class Machines:
+class Machines(Held):
     """Who runs where. It changes speed, not results, but for having updaters at all."""
 
     serial: bool = False
     """Everything in this process, without Ray: the same result, easier to debug."""
-    address: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
+    address: Annotated[str | None, ADDRESS, tyro.conf.arg(metavar="ADDRESS")] = None
     """A running Ray cluster to join: auto, or its address. Without it, Ray starts on this machine."""
-    config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    config: Annotated[str | None, PATH, tyro.conf.arg(metavar="FILE")] = None
     """A ray_config.yaml whose metadata.quiver says how many actors of each role run, and on what."""
-    shards: int = _TOPOLOGY.replay_shards.count
+    shards: ranges.SomeActors = _TOPOLOGY.replay_shards.count
     """Replay shard actors, which hold the data."""
-    updaters: Annotated[str, tyro.conf.arg(metavar="N|auto")] = str(_TOPOLOGY.bellman_updaters.count)
+    updaters: Annotated[str, UPDATERS, tyro.conf.arg(metavar="N|auto")] = str(_TOPOLOGY.bellman_updaters.count)
     """Bellman updaters, which label batches with targets. 0: the learner does it. auto: what processors are left."""
-    learners: int = _TOPOLOGY.learners.count
+    learners: ranges.SomeActors = _TOPOLOGY.learners.count
     """Data-parallel learners."""
-    evaluators: int = _TOPOLOGY.evaluators.count
+    evaluators: ranges.Actors = _TOPOLOGY.evaluators.count
     """Evaluators: with several, that many evaluations run side by side. 0 leaves evaluation out."""
-    stage: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    stage: Annotated[str | None, PATH, tyro.conf.arg(metavar="DIR")] = None
     """A folder on each node's own disk to which shards are copied, and verified, first."""
     allow_mixed: bool = _TOPOLOGY.allow_mixed
     """Accept updaters on another kind of processor than the learner's, and a run that goes on on another kind of
     machine than it began on: results then differ in the last bits."""
-    max_restarts: int = _TOPOLOGY.max_restarts
+    max_restarts: ranges.Restarts = _TOPOLOGY.max_restarts
     """How often a learner that died is started again from the last checkpoint."""
-    late_chunk_seconds: float = _TOPOLOGY.late_chunk_seconds
+    late_chunk_seconds: ranges.Seconds = _TOPOLOGY.late_chunk_seconds
     """A chunk later than this is given to a second updater, too."""
+    env_timeout: Annotated[ranges.EnvTimeout, tyro.conf.arg(metavar="SECONDS")] = _TOPOLOGY.env_timeout
+    """For one call of an environment, such as a step; 0: for ever. A call that takes longer counts as failed. After a
+    minute a note says where it hangs."""
 
 
 @dataclass(frozen=True)
-class Pipeline:
+class Pipeline(Held):
     """How the work is cut. With updaters, K and D are part of the result; the others touch its last bits at most."""
 
-    chunk_steps: int = _RECIPE.chunk_steps
+    chunk_steps: ranges.ChunkSteps = _RECIPE.chunk_steps
     """K: gradient steps that are labelled with one version of the weights."""
-    depth: int = _RECIPE.depth
+    depth: ranges.Depth = _RECIPE.depth
     """D: a chunk is labelled with the weights of D chunks before it."""
-    label_reuse: int = _RECIPE.label_reuse
+    label_reuse: ranges.LabelReuse = _RECIPE.label_reuse
     """Gradient steps that each labelled batch is used in."""
-    shards_per_draw: Annotated[int | None, tyro.conf.arg(metavar="N")] = _RECIPE.shards_per_draw
+    shards_per_draw: Annotated[ranges.ShardsPerDraw, tyro.conf.arg(metavar="N")] = _RECIPE.shards_per_draw
     """At most so many shards serve one batch; for large clusters. Part of the result."""
-    device: Annotated[str, tyro.conf.arg(metavar="auto|cpu|cuda")] = "auto"
+    device: Annotated[str, DEVICE, tyro.conf.arg(metavar="auto|cpu|cuda")] = "auto"
     """Where every role computes. cpu: no role asks for a GPU. cuda: learners and updaters do. auto: as the --config
     says; where it says nothing, on this machine's GPU if it has one, and on the CPU of a cluster."""
     compile: bool = _RECIPE.compile
     """Compile the training step with torch.compile: slow to start, then faster."""
-    threads: int = _RECIPE.threads
+    threads: ranges.Threads = _RECIPE.threads
     """Threads of each process."""
 
 
@@ -120,7 +127,7 @@ class Pipeline:
 class RunOptions(Pipeline, Machines, Records, Evaluation):
     """All of them; a command adds its own."""
 
-    run: str
+    run: Annotated[str, RUN_FOLDER]
     knobs: Any = None
     """The algorithm's own configuration."""
     recorded: Mapping[str, str] = field(default_factory=dict)
@@ -154,7 +161,7 @@ def parse_sections(
     sections = {title: _part(default, kind) for title, kind in kinds.items()}
     if default.knobs is not None:
         sections[algorithm] = default.knobs
-    sections = {title: as_a(with_ranges(type(section)), section) for title, section in sections.items()}
+    sections = {title: as_a(draft(type(section)), section) for title, section in sections.items()}
     kind = make_dataclass("Sections", [(title, type(section)) for title, section in sections.items()], frozen=True)
     kind.__doc__ = about
     parsed = parse_options(kind, command, arguments, kind(**sections))
@@ -170,7 +177,7 @@ def of_data(options: RunOptions) -> Mapping[str, str]:
 
 
 def _part(options: RunOptions, kind: type[Any]) -> Any:
-    return kind(**{entry.name: getattr(options, entry.name) for entry in fields(kind)})
+    return draft(kind)(**{entry.name: getattr(options, entry.name) for entry in fields(kind)})
 
 
 def resume_command(command: str, options: RunOptions) -> str:
@@ -183,6 +190,26 @@ def resume_command(command: str, options: RunOptions) -> str:
     if options.stage is not None and options.config is None:
         words += ["--stage", options.stage]
     return shlex.join([*words, *_environment_again(options)])
+
+
+@contextmanager
+def how_to_go_on(command: str, options: RunOptions) -> Iterator[None]:
+    """Adds the command that goes on with the run to what interrupted it in here, and to what its environment failed by,
+    once there is a run."""
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        how = interruption.args or (f"Go on with: {resume_command(command, options)}",)
+        raise KeyboardInterrupt(*how) from None
+    except (RunError, ValueError) as error:
+        from cluster.backend import ActorEndedError
+        from cluster.runner_pool import NoRunnerError
+        from envs import EnvFailedError
+
+        begun = RunFolder(Path(options.run)).config.is_file()
+        if not begun or not isinstance(error, ActorEndedError | NoRunnerError | EnvFailedError):
+            raise
+        raise type(error)(f"{error} Go on with: {resume_command(command, options)}") from error
 
 
 def _environment_again(options: RunOptions) -> list[str]:
@@ -206,6 +233,9 @@ def _environment_again(options: RunOptions) -> list[str]:
 # --- Datasets ---
 
 
+Weight = Annotated[float, ranges.DATASETS]
+
+
 def weighted_datasets(entries: Sequence[str]) -> tuple[tuple[str, float | None], ...]:
     """`DATASET` or `DATASET=WEIGHT` as (absolute path, weight). Raises `RunError` unless all or none have weights."""
     found: list[tuple[str, float | None]] = []
@@ -214,12 +244,10 @@ def weighted_datasets(entries: Sequence[str]) -> tuple[tuple[str, float | None],
         if not equals or Path(entry).exists():
             found.append((str(Path(entry).absolute()), None))
             continue
-        try:
-            weight = float(text)
-        except ValueError:
-            weight = -1.0
-        if not 0.0 < weight < float("inf"):
-            raise RunError(f"--dataset {entry}: the weight is {text!r}, expected a number above 0.")
+        weight = real_number(text)
+        if weight is None or not fits(weight, Weight):
+            raise RunError(f"--dataset {entry}: the weight is {shown(text)}, expected {expected(Weight)}.")
+        PATH.check(path, f"--dataset {entry}")
         found.append((str(Path(path).absolute()), weight))
     if len({weight is None for _, weight in found}) > 1:
         raise RunError("--dataset: some have a weight and some have none; give all of them one, or none.")
@@ -245,7 +273,7 @@ def _topology(options: RunOptions) -> Topology:
     base = _base(options)
     own = {
         name: getattr(options, name)
-        for name in ("serial", "stage", "allow_mixed", "max_restarts", "late_chunk_seconds")
+        for name in ("serial", "stage", "allow_mixed", "max_restarts", "late_chunk_seconds", "env_timeout")
     }
     return replace(
         base,
@@ -300,8 +328,6 @@ def _updaters(options: RunOptions) -> int:
 
         left = (len(sched_getaffinity(0)) - options.learners * options.threads) / options.threads
         return max(1, int(left))
-    if not options.updaters.isdigit():
-        raise RunError(f"--updaters: found {options.updaters!r}, expected 0 or more, or auto.")
     return int(options.updaters)
 
 
@@ -319,4 +345,5 @@ def with_topology(options: Options, topology: Topology) -> Options:
         allow_mixed=topology.allow_mixed,
         max_restarts=topology.max_restarts,
         late_chunk_seconds=topology.late_chunk_seconds,
+        env_timeout=topology.env_timeout,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -12,52 +11,55 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from cluster.commands.options import environment, recorded_environment
+from cluster import ranges
+from cluster.commands.options import draft, environment, given, recorded_environment, told
 from cluster.commands.output import error_console, plain_text
 from cluster.commands.run_options import (
     RECORDED,
     SHARED,
     RunOptions,
+    how_to_go_on,
     of_data,
     parse_sections,
     recorded_topology,
-    resume_command,
     topology_for,
     weighted_datasets,
     with_topology,
 )
 from cluster.errors import RunError
-from cluster.options import BatchSize, Cadence, Recipe, Topology, recipe_from_json
+from cluster.options import Cadence, Recipe, Topology
 from cluster.run_folder import RunFolder
+from cluster.settings import EXPRESSION, NAME, PATH, RUN_FOLDER, Held
 from cluster.topology import read_topology
-from replay.ranges import Seed, Steps
 
 _RECIPE = Recipe(datasets=(), algorithm="")
 
 
 @dataclass(frozen=True)
-class What:
+class What(Held):
     """What the result depends on, with the algorithm's own knobs below."""
 
-    dataset: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="DATASET[=WEIGHT]")]]
+    dataset: tyro.conf.UseAppendAction[
+        Annotated[tuple[str, ...], ranges.DATASETS, PATH, tyro.conf.arg(metavar="DATASET[=WEIGHT]")]
+    ]
     """A dataset folder; again for each further one. Weights are relative shares of every batch (all or none)."""
-    algo: Annotated[str, tyro.conf.arg(metavar="NAME")]
+    algo: Annotated[str, NAME, tyro.conf.arg(metavar="NAME")]
     """The algorithm. Its knobs are options, too: `quiver train --algo NAME --help` shows them."""
-    run: Annotated[str, tyro.conf.arg(metavar="RUN")]
+    run: Annotated[str, RUN_FOLDER, tyro.conf.arg(metavar="RUN")]
     """The run's folder: configuration, metrics, checkpoints, report."""
-    steps: Steps = _RECIPE.steps
+    steps: ranges.Steps = _RECIPE.steps
     """Gradient steps."""
-    seed: Seed = _RECIPE.seed
+    seed: ranges.Seed = _RECIPE.seed
     """Of everything random."""
-    batch_size: BatchSize = _RECIPE.batch_size
+    batch_size: ranges.BatchSize = _RECIPE.batch_size
     """Transitions of one gradient step, over all learners."""
-    split: str = _RECIPE.split
+    split: Annotated[str, NAME] = _RECIPE.split
     """Which episodes to train on: train, validation, all, or a name the dataset has."""
-    where: Annotated[str | None, tyro.conf.arg(metavar="EXPR")] = _RECIPE.where
+    where: Annotated[str | None, EXPRESSION, tyro.conf.arg(metavar="EXPR")] = _RECIPE.where
     """Only episodes for which this holds, such as "return > 100 and success == 1"."""
-    priority_exponent: float = _RECIPE.priority_exponent
+    priority_exponent: ranges.PriorityExponent = _RECIPE.priority_exponent
     """Above 0: sample by temporal-difference error to this power."""
-    importance_exponent: float = _RECIPE.importance_exponent
+    importance_exponent: ranges.ImportanceExponent = _RECIPE.importance_exponent
     """How far importance weights make up for prioritised sampling: 0 not at all, 1 fully."""
 
 
@@ -81,18 +83,20 @@ def parse(arguments: Sequence[str]) -> Train:
     gives the further options and the defaults of the rest."""
     import learners
 
-    first = _look_ahead(arguments)
+    algo, config, run = (
+        told(arguments, name, kind) for name, kind in (("algo", NAME), ("config", PATH), ("run", RUN_FOLDER))
+    )
     # What tyro finds missing it asks for.
-    default = Train(dataset=tyro.MISSING, algo=tyro.MISSING, run=tyro.MISSING)
-    if first.resume and first.run:
-        default = as_it_was(Path(first.run))
-    if first.algo and first.algo != default.algo:
-        default = replace(default, knobs=learners.config_class(first.algo)())
-    if first.dataset:
+    default = draft(Train)(dataset=tyro.MISSING, algo=tyro.MISSING, run=tyro.MISSING)
+    if given(arguments, "resume") and run:
+        default = as_it_was(Path(run))
+    if algo and algo != default.algo:
+        default = replace(default, knobs=learners.config_class(algo)())
+    if given(arguments, "dataset"):
         default = replace(default, dataset=())  # those that are given take their place, and do not join them
-    if first.config:
-        default = with_topology(default, read_topology(Path(first.config)))
-    values = parse_sections(SECTIONS, default, first.algo or default.algo, "train", arguments, Train.__doc__)
+    if config:
+        default = with_topology(default, read_topology(Path(config)))
+    values = parse_sections(SECTIONS, default, algo or default.algo, "train", arguments, Train.__doc__)
     return Train(**values)
 
 
@@ -104,7 +108,7 @@ def run(options: Train) -> None:
     from cluster.train import train
 
     where = Path(options.run)
-    try:
+    with how_to_go_on("train", options):
         result = train(
             recipe,
             topology,
@@ -115,10 +119,9 @@ def run(options: Train) -> None:
             resume_from=options.resume_from,
             console=console,
         )
-    except KeyboardInterrupt as interruption:
-        how = interruption.args or (f"Go on with: {resume_command('train', options)}",)
-        raise KeyboardInterrupt(*how) from None
-    console.print(plain_text(f"{where}: {result.steps:,} steps; `quiver report {options.run}` draws its curves"))
+    console.print(
+        plain_text(f"{where}: {result.steps:,} steps; `quiver report {options.run}` draws its curves", keep="")
+    )
 
 
 def settle(options: Train) -> tuple[Recipe, Topology, Cadence]:
@@ -154,7 +157,7 @@ def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> 
     try:
         specs = [recorded_environment(dataset.provenance, str(dataset.path)) for dataset, _ in datasets]
     except EnvError as error:
-        console.print(plain_text(f"note: no evaluation: {error}"))
+        console.print(plain_text(f"note: no evaluation: {error}", keep=""))
         return None
     found = [spec.trusted() if options.trust_env else spec for spec in specs if spec]
     if not found:
@@ -165,30 +168,22 @@ def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> 
     try:
         check_environment(found[0], View.of(datasets, split=recipe.split, where=recipe.where).spaces, warn=False)
     except (EnvError, RunError) as error:
-        console.print(plain_text(f"note: no evaluation in {found[0].id}, where the data comes from: {error}"))
+        console.print(plain_text(f"note: no evaluation in {found[0].id}, where the data comes from: {error}", keep=""))
         return None
-    console.print(plain_text(f"evaluating in {found[0].id}, where the data comes from (--env names another)"))
+    console.print(plain_text(f"evaluating in {found[0].id}, where the data comes from (--env names another)", keep=""))
     return found[0]
 
 
 # --- Defaults that come first ---
 
 
-def _look_ahead(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--algo", "--config", "--run"):
-        parser.add_argument(name, nargs="?")
-    parser.add_argument("--dataset", action="append", nargs="?")
-    parser.add_argument("--resume", action="store_true")
-    return parser.parse_known_args(list(arguments))[0]
-
-
 def as_it_was(run_folder: Path) -> Train:
     """The options of a run that began earlier. Raises `RunError` where none did."""
-    import learners
+    from cluster.run_record import read_knobs, read_recipe
 
+    where = str(run_folder / "config.json")
     config = RunFolder(run_folder).read_config()
-    recipe = recipe_from_json(config["recipe"], str(run_folder / "config.json"))
+    recipe = read_recipe(config["recipe"], where)
     env = config["environment"] or {}
     names = {entry.name for entry in fields(Recipe)} & {entry.name for entry in fields(Train)} - {"knobs"}
     options = Train(
@@ -200,8 +195,8 @@ def as_it_was(run_folder: Path) -> Train:
         reset_options=json.dumps(env["reset_options"]) if env.get("reset_options") is not None else None,
         observation_key=env.get("observation_key"),
         resume=True,
-        knobs=learners.config_class(recipe.algorithm)(**recipe.knobs),
-        recorded=dict.fromkeys(RECORDED, str(run_folder / "config.json")),
+        knobs=read_knobs(recipe, where),
+        recorded=dict.fromkeys(RECORDED, where),
         **{name: getattr(recipe, name) for name in names},
         **config["cadence"],
     )

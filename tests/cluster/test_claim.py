@@ -23,6 +23,7 @@ from replay.errors import DataError
 from replay.locks import LockedError
 from tests.cluster.online_runs import ONLINE, online_recipe, run_online
 from tests.cluster.online_runs import QUIET as QUIET_ONLINE
+from tests.cluster.run_folders import write_run
 from tests.cluster.runs import QUIET, SERIAL, assert_same_parameters, recipe, run_once
 
 
@@ -298,3 +299,44 @@ def test_the_writer_of_a_driver_that_was_killed_is_given_time_to_end(
     tried.clear()
     with pytest.raises(LockedError, match="process 1 is writing"):
         online_writer._opened(tmp_path)
+
+
+# --- A folder of its own ---
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (".", "holds the folder that you are in"),
+        ("..", "holds the folder that you are in"),
+        ("/", "holds the folder that you are in"),
+        ("logs", r"holds a dataset \(dataset.json\)"),
+        ("online", r"holds a dataset \(store.json\)"),
+        ("file", "file is no folder"),
+        ("file/run", "file is no folder"),
+        ("/proc", "no file can be made in it"),
+        ("/proc/run", "cannot be written"),
+        ("a\0b", "found .*, expected a path"),
+        ("x" * 300, "found .*, expected a path"),
+    ],
+)
+def test_a_run_has_a_folder_of_its_own(
+    where: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, file in (("logs", "dataset.json"), ("online", "store.json")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).write_text("{}")
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RunError, match=f"--run.*{message}"), Claim(Path(where), resume=False):
+        pass
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_that_is_there_goes_on_from_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_run(tmp_path / "run")
+    monkeypatch.chdir(run)
+    with Claim(Path("."), resume=True) as claim:
+        assert claim.before is not None

@@ -176,7 +176,7 @@ def test_evaluations_know_their_environment_steps(dataset: Path, tmp_path: Path)
         ({"share": 1.5}, r"share: found 1\.5"),
         ({"vectorization": "threads"}, r"vectorization: found 'threads'"),
         ({"noise": -1.0}, r"noise: found -1\.0"),
-        ({"capacity": 0}, r"max_transitions: found 0"),
+        ({"capacity": 0}, r"--capacity: found 0, expected a whole number"),
     ],
 )
 def test_bounds_that_are_impossible_are_refused(

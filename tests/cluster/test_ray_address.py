@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -123,3 +124,15 @@ def test_auto_may_name_a_cluster_that_is_gone(tmp_path: Path) -> None:
     assert told.startswith(f"--address auto ({gone}, the cluster last started on this machine): no Ray cluster answers")
     (tmp_path / "ray" / "ray_current_cluster").unlink()
     assert settle_address("auto") == "auto"  # Ray looks for one itself
+
+
+@pytest.mark.timeout(30)
+def test_who_else_writes_to_the_shared_folder_cannot_make_us_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`auto` finds no address in a pipe, and leaves it to Ray to look for processes."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    os.mkfifo(tmp_path / "ray" / "ray_current_cluster")
+    assert settle_address("auto") == "auto"

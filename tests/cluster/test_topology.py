@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_what_a_role_leaves_out_keeps_its_default():
         (
             {"zebra": 1},
             "f: metadata.quiver.zebra: unknown; expected one of "
-            "roles, address, stage, allow_mixed, max_restarts, late_chunk_seconds.",
+            "roles, address, stage, allow_mixed, max_restarts, late_chunk_seconds, env_timeout.",
         ),
         (
             {"roles": {"bellman_updaters": {"count": "two"}}},
@@ -81,7 +82,7 @@ def test_what_a_role_leaves_out_keeps_its_default():
                 ("count", 10_001, "10001"),
                 ("count", 1.0, "1.0"),
                 ("count", True, "True"),
-                ("count", 10**5_000, "a number too long to show"),
+                ("count", 10**5_000, "a value of type int that cannot be shown .*"),
                 ("num_cpus", -1, "-1"),
                 ("num_cpus", float("nan"), "nan"),
                 ("num_cpus", float("inf"), "inf"),
@@ -133,10 +134,47 @@ def test_a_file_that_is_not_there(tmp_path: Path):
         ("metadata: {quiver: }", "has no metadata.quiver"),
         ("- 1", "has no metadata.quiver"),
         (f"metadata: {'9' * 5_000}", "is no YAML"),
-        ("[" * 5_000, "is no YAML"),
+        ("[" * 1_000, "is no YAML"),
+        ("metadata: {quiver: {stage: a, stage: b}}", "line 1: the key 'stage' is given twice"),
+        ("metadata: &a {quiver: {roles: *a}}", "line 1: found more than 64 levels"),
+        ("metadata: {quiver: {roles: " + "[" * 70 + "]" * 70 + "}}", "line 1: found more than 64 levels"),
+        # What a reader would make a thousand million of.
+        (
+            "a0: &a0 [x]\n"
+            + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]\n" for n in range(9))
+            + "metadata: {quiver: {roles: *a9}}",
+            "line 6: found more than 100,000 values, with what its aliases repeat",
+        ),
+        ("metadata: {quiver: {stage: !!python/object/apply:os.getcwd []}}", "is no YAML of plain values"),
+        ("metadata: {quiver: {stage: 2020-13-45}}", "is no YAML of plain values"),
+        ("metadata: {quiver: {allow_mixed: !!bool maybe}}", "is no YAML of plain values"),
+        ("metadata: {quiver: {stage: !!timestamp x}}", "is no YAML of plain values"),
+        ("metadata: {quiver: {stage: 2020-01-01}}", "metadata.quiver.stage: found datetime.date.*a valid string"),
+        ("metadata: {quiver: {stage: ''}}", "metadata.quiver.stage: found '', expected: a path"),
+        ("metadata: {quiver: {address: ''}}", "metadata.quiver.address: found '', expected: HOST:PORT"),
+        ("metadata: {quiver: {1: 2}}", "metadata.quiver.1: found 1"),
+        ("metadata: {quiver: {max_restarts: 1000001}}", "max_restarts: found 1000001, expected: less than or equal"),
+        ("metadata: {quiver: {late_chunk_seconds: .nan}}", "late_chunk_seconds: found nan"),
+        ("# " + "x" * 200_000, "found 200002 bytes, expected at most 131072"),
     ],
 )
 def test_a_file_that_says_nothing_to_us(tmp_path: Path, text: str, message: str):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(RunError, match=message):
         read_topology(tmp_path / "c.yaml")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(("kind", "message"), [("pipe", "a pipe"), ("device", "a device"), ("folder", "a folder")])
+def test_the_file_is_a_regular_one(tmp_path: Path, kind: str, message: str):
+    path = {"pipe": tmp_path / "pipe", "device": Path("/dev/zero"), "folder": tmp_path}[kind]
+    if kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(RunError, match=f"--config .*: found {message}, expected a regular file"):
+        read_topology(path)
+
+
+def test_a_persons_own_file_may_be_a_link_and_in_any_utf(tmp_path: Path):
+    (tmp_path / "far.yaml").write_text("metadata: {quiver: {stage: /é}}", "utf-16")
+    (tmp_path / "near.yaml").symlink_to("far.yaml")
+    assert read_topology(tmp_path / "near.yaml").stage == "/é"

@@ -117,7 +117,7 @@ def test_a_part_that_is_not_supported_may_lie_beside_the_one_that_is_kept(tmp_pa
     assert replay.open(tmp_path / "out").spaces.observation == spaces.Box((2,), "float32", (-1.0,), (1.0,))
     assert report.notes == [
         "not ingested: words, a Text",
-        "not ingested, and pictures: eye; 'state' alone is kept",
+        "not ingested, and pictures it seems: eye; 'state' alone is kept",
     ]
     with pytest.raises(DataError, match=r"words: Text is not supported"):
         ingest("minari:tests/mixed-v0", tmp_path / "words", observation="words")

@@ -45,7 +45,7 @@ def test_what_fits_is_kept_as_it_is(setting):
     ("setting", "found", "wanted"),
     [
         ({"steps": 0}, "0", "a whole number, 1 to 10,000"),
-        ({"steps": 10**400}, "a int that cannot be shown|1000", "a whole number, 1 to 10,000"),
+        ({"steps": 10**400}, "1000", "a whole number, 1 to 10,000"),
         ({"steps": 2.0}, "2.0", "a whole number, 1 to 10,000"),
         ({"steps": True}, "True", "a whole number, 1 to 10,000"),
         ({"rate": 0.0}, "0.0", "a number, above 0, at most 1"),

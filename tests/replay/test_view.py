@@ -42,7 +42,7 @@ def test_ids_do_not_depend_on_the_view(dataset):
 
 
 def test_an_index_beyond_the_end(dataset):
-    with pytest.raises(IndexError):
+    with pytest.raises(DataError, match="index: found 14 to 14, expected 0 to 13"):
         locate(dataset.view("all"), np.array([14]))
 
 
