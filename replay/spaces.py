@@ -216,6 +216,8 @@ def from_json(record: Any, where: str) -> Space:
                 return Dict.of(parts)
             case other:
                 raise DataError(f"{where}.type: found {other!r}, expected box, discrete, image or dict.")
+    except DataError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{where}: not a space ({error!r} in {record!r}); was the file edited by hand?") from error
 

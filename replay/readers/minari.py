@@ -176,6 +176,8 @@ def _hdf5_value(node: Any, where: str) -> Any:
     """An array, or dictionaries of arrays."""
     if hasattr(node, "keys"):
         return {key: _hdf5_value(node[key], f"{where}/{key}") for key in node}
+    if not hasattr(node, "nbytes"):
+        raise DataError(f"{where}: found {type(node).__name__}, expected an array. {_REMEDY}")
     size = node.file.id.get_filesize()
     # Before it is allocated: a file may say that it holds what nobody ever wrote.
     if node.nbytes > max(_SMALL, _MOST_RATIO * size):
@@ -310,13 +312,12 @@ def _provenance(metadata: dict[str, Any], name: str, backend: str) -> dict[str, 
     found: dict[str, Any] = {
         "format": f"minari ({backend})",
         "dataset_id": name,
-        **{key: metadata[key] for key in keep if metadata.get(key)},
+        **{key: _finite(metadata[key]) for key in keep if metadata.get(key)},
         "final_observation": RULES["stored"],
     }
     spec = metadata.get("env_spec")
     if spec:
-        # dataset.json holds no infinities; as text they still tell a person what the environment was made with.
-        spec = json.loads(spec if isinstance(spec, str) else json.dumps(spec), parse_constant=str)
+        spec = _finite(json.loads(spec) if isinstance(spec, str) else spec)
         found["env_spec"] = {
             "id": spec["id"],
             "kwargs": spec.get("kwargs") or {},
@@ -325,9 +326,18 @@ def _provenance(metadata: dict[str, Any], name: str, backend: str) -> dict[str, 
     return found
 
 
+def _finite(value: Any) -> Any:
+    """dataset.json holds no infinities; as text they still tell a person what the environment was made with."""
+    return json.loads(json.dumps(value), parse_constant=str)
+
+
 def _reference_scores(metadata: dict[str, Any]) -> tuple[float, float] | None:
     low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
-    return None if low is None or high is None else (float(low), float(high))
+    if low is None or high is None:
+        return None
+    if not (math.isfinite(float(low)) and math.isfinite(float(high))):
+        raise ValueError(f"reference scores {low} and {high}, expected finite numbers")
+    return float(low), float(high)
 
 
 def _json(path: Path) -> dict[str, Any]:

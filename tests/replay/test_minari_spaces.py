@@ -211,3 +211,24 @@ def test_infos_that_are_left_out_are_named(tmp_path, root):
         file["episode_0/infos/frames"] = np.zeros((4, 2, 2), np.uint8)
     report = ingest("minari:tests/states-v0", tmp_path / "out")
     assert "not ingested: infos/frames, infos/qpos" in report.notes
+
+
+def test_what_is_neither_a_group_nor_an_array_is_refused(tmp_path, root):
+    write("tests/states-v0", STATES, states)
+    import h5py
+
+    with h5py.File(root / "tests/states-v0/data/main_data.hdf5", "a") as file:
+        del file["episode_1/rewards"]
+        file["episode_1/rewards"] = np.dtype("f8")
+    with pytest.raises(DataError, match=r"episode_1/rewards: found Datatype, expected an array"):
+        ingest("minari:tests/states-v0", tmp_path / "out")
+
+
+def test_infinities_in_the_metadata_are_text_or_refused(tmp_path, root):
+    write("tests/states-v0", STATES, states)
+    edit_metadata(root, "tests/states-v0", algorithm_name=float("inf"))
+    ingest("minari:tests/states-v0", tmp_path / "out")
+    assert replay.open(tmp_path / "out").provenance["algorithm_name"] == "Infinity"
+    edit_metadata(root, "tests/states-v0", ref_min_score=0.0, ref_max_score=float("inf"))
+    with pytest.raises(DataError, match=r"reference scores 0\.0 and inf, expected finite numbers"):
+        ingest("minari:tests/states-v0", tmp_path / "scores")

@@ -11,6 +11,7 @@ from replay.spaces import (
     Dict,
     Discrete,
     Image,
+    Spaces,
     channels_last,
     flattened,
     from_json,
@@ -18,6 +19,7 @@ from replay.spaces import (
     picture_shape,
     to_json,
 )
+from replay.writer import DatasetWriter
 
 
 @pytest.mark.parametrize(
@@ -111,3 +113,16 @@ def test_every_space_is_read_back():
     parts = {"a": Box((2,), "int16", (-np.inf,), (1.0, 2.0)), "b": Discrete(4, -1), "c": Image((8, 6, 3), "jpeg")}
     for space in (*parts.values(), Dict.of(parts), Box(())):
         assert from_json(to_json(space), "here") == space
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (Box((2,), "float32", (1.0,), (0.0,)), r"spaces\.action: found a lower bound above the upper one"),
+        (Discrete(0), r"spaces\.action: found 0 values from 0"),
+    ],
+)
+def test_a_dataset_that_could_not_be_read_back_is_not_begun(tmp_path, space, message):
+    with pytest.raises(DataError, match=message):
+        DatasetWriter(tmp_path / "out", Spaces(Box((3,)), space), provenance={})
+    assert not list(tmp_path.iterdir())
