@@ -240,7 +240,7 @@ def _what_matters(needed_by: Callable[[Any, int], int], config: Any, rows: int, 
         many = isinstance(value, tuple)
         if not many and (not isinstance(value, int) or value <= FEW):
             continue
-        for least in (1, 2):
+        for least in (1, 2, 16):
             try:
                 smaller = needed_by(replace(config, **{field.name: (least,) * len(value) if many else least}), rows)
             except LearnerError:  # another knob does not let it be so small

@@ -17,6 +17,8 @@ from tests.learners.test_contract import CASES, KINDS, SMALL, STATISTICS
 
 GIGABYTE = 10**9
 NUMBERS = KINDS["numbers"]
+MEASURED = [case for case in CASES if case[1] != "pixels" or case[0] in {"awr", "iql", "bcq"}]
+"""Every algorithm, and pictures where they are read in different ways."""
 WIDE = Spaces(Box((10_000,)), NUMBERS.action)
 
 
@@ -25,7 +27,7 @@ def made(case):
     return learners.create(name, KINDS[kind], statistics=STATISTICS, **SMALL, **knobs)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join([case[0], case[1], *case[2]]))
+@pytest.mark.parametrize("case", MEASURED, ids=lambda case: "-".join([case[0], case[1], *case[2]]))
 def test_it_is_that_of_the_real_thing(case):
     algorithm = made(case)
     batch = random_batch(algorithm.spaces, algorithm.requires, 6)
