@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 import tyro
@@ -29,10 +30,10 @@ def parse(kind: type[Options], command: str, arguments: Sequence[str], default: 
 
     Raises `RunError` for a number that is none, and for what does not fit the record.
     """
-    told = draft(kind)
-    given: dict[str, Any] = {} if default is None else {"default": as_a(told, default)}
+    drafted = draft(kind)
+    given: dict[str, Any] = {} if default is None else {"default": as_a(drafted, default)}
     try:
-        found = tyro.cli(told, prog=f"quiver {command}", args=list(arguments), config=_FLAT, **given)
+        found = tyro.cli(drafted, prog=f"quiver {command}", args=list(arguments), config=_FLAT, **given)
     except UnicodeEncodeError as error:  # a usage message quotes what it does not know
         stray = next((word for word in arguments if not is_text(word)), "")
         raise RunError(f"quiver {command}: found {shown(stray)}, expected an option, or a value in UTF-8.") from error
@@ -106,7 +107,7 @@ def told(arguments: Sequence[str], name: str, kind: Text) -> str | None:
     Raises `RunError` for text of another kind.
     """
     found = None
-    for word, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for word, following in pairwise([*arguments, "--"]):
         if given([word], name):
             _, equals, value = word.partition("=")
             found = value if equals else None if following.startswith("--") else following
