@@ -16,11 +16,16 @@ class LearnerDiedError(RunError):
     """The learner's process is gone: go back to the last checkpoint."""
 
 
+class ActorEndedError(RunError):
+    """The process of an actor that steps environments ended in a call, as often as its role lets that be repeated."""
+
+
 class Backend(Protocol):
     """The same loop runs over Ray and, with references that are plain values, in one process."""
 
     def start(self, name: str, role: type, options: Role, *args: Any, restartable: bool) -> Actor:
-        """An actor. `restartable` ones hold nothing that a restart loses, and every call to them may be repeated."""
+        """An actor. `restartable` ones hold nothing that a restart loses, and every call to them may be repeated: as
+        often as the role's `retries` say, or without end."""
 
     def call(self, actor: Actor, method: str, *args: Any, returns: int = 1) -> Any:
         """A reference to the result (or to each of `returns` results). Arguments may be references."""

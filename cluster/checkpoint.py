@@ -65,10 +65,10 @@ def folder_name(step: int) -> str:
 
 def save(folder: Path, saved: Checkpoint) -> Path:
     """Write a checkpoint under `folder` and point LATEST to it."""
-    folder.mkdir(parents=True, exist_ok=True)
     final = folder / folder_name(saved.step)
     temporary = None
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         durable.remove_private(folder)
         temporary = durable.private_folder(final)
         files = {}
@@ -93,19 +93,29 @@ def save(folder: Path, saved: Checkpoint) -> Path:
             # Only a run that was cut back to an earlier checkpoint comes here again, with the same content.
             shutil.rmtree(final)
         temporary.rename(final)
+        sync(folder)
     except (OSError, SafetensorError) as error:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
-        raise RunError(f"{final}: could not be written ({error}). Make room, then continue with --resume.") from error
-    sync(folder)
-    durable.write_text(folder / "LATEST", final.name + "\n")
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise durable.NoRoomError(str(final), reason) from error
+    _point(folder, "latest", final.name)
     return final
 
 
 def mark_best(folder: Path, step: int) -> None:
     """Point BEST to a checkpoint, if that step has one."""
     if (folder / folder_name(step)).is_dir():
-        durable.write_text(folder / "BEST", folder_name(step) + "\n")
+        _point(folder, "best", folder_name(step))
+
+
+def _point(folder: Path, which: str, name: str) -> None:
+    """Write LATEST or BEST. Raises `RunError` where there is no room."""
+    pointer = folder / which.upper()
+    try:
+        durable.write_text(pointer, name + "\n")
+    except OSError as error:
+        raise durable.told(error, pointer) from error
 
 
 def prune(folder: Path, keep: int) -> None:
@@ -121,7 +131,7 @@ def cut_back(folder: Path, start: Checkpoint) -> None:
     names = available(folder)
     if folder_name(start.step) not in names:
         return  # a run that begins with the state of another has no checkpoint of its own yet
-    durable.write_text(folder / "LATEST", folder_name(start.step) + "\n")
+    _point(folder, "latest", folder_name(start.step))
     for name in names:
         if _step_of(name) > start.step:
             shutil.rmtree(folder / name)
@@ -148,7 +158,7 @@ def load(path: Path) -> Checkpoint:
         content = record_of.read_file(path, f"{name}.safetensors", record)
         try:
             arrays[name] = safetensors.load(content)
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise DamagedError(path, f"{name}.safetensors: {error}") from error
         record_of.check_tensors(path, f"{name}.safetensors", arrays[name], record)
     if record["format"] == 1:
@@ -242,8 +252,14 @@ def check_layout(where: Path | str, arrays: Mapping[str, NDArray[Any]], algorith
         if (array.dtype.name, array.shape) != expected:
             raise RunError(
                 f"{where}: tensor {name!r} is {array.dtype.name} {array.shape}, expected {expected[0]} {expected[1]}. "
-                f"{remedy}"
+                + (_OBSERVED if name.startswith("normaliser.") else remedy)
             )
+
+
+_OBSERVED = (
+    "It was saved for other observations. Earlier versions took a Discrete observation as one number, and it is a "
+    "one-hot vector now: train such a policy again."
+)
 
 
 def _pointed(folder: Path, which: str) -> str | None:

@@ -15,14 +15,17 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from numpy.typing import NDArray
 
 from cluster import durable
 from cluster.errors import RunError
+from cluster.run_record import Count, expected, shown
+from replay.ranges import Range, fits
 
 RECORD = "checkpoint.json"
+Seconds = Annotated[float, Range(0, 1e12)]
 FORMAT = 2
 FILES = ("learner.safetensors", "pipeline.safetensors")
 
@@ -58,16 +61,14 @@ def read(path: Path, step: int) -> dict[str, Any]:
         raise DamagedError(path, str(error)) from error
     form = record.get("format")
     if type(form) is not int or form not in _FIELDS:
-        raise DamagedError(path, f"{RECORD}: format is {form!r}, and this version of Quiver reads 1 and {FORMAT}")
+        raise DamagedError(path, f"{RECORD}: format is {shown(form)}, and this version of Quiver reads 1 and {FORMAT}")
     if record.keys() != _FIELDS[form]:
         raise DamagedError(path, f"{RECORD}: has {_listed(record)}, and format {form} has {_listed(_FIELDS[form])}")
     if form == FORMAT and record["sha256"] != _hash({name: record[name] for name in record.keys() - {"sha256"}}):
         raise DamagedError(path, f"{RECORD}: its content does not have the sha256 that it names")
     for name in ("step", "metrics_offset"):
-        if type(record[name]) is not int or record[name] < 0:
-            raise DamagedError(path, f"{RECORD}: {name} is {record[name]!r}, expected a number from 0 up")
-    if not isinstance(record["history"], dict):
-        raise DamagedError(path, f"{RECORD}: history is no object")
+        _check(path, name, record[name], Count)
+    _check_history(path, record["history"])
     if record["step"] != step:
         raise DamagedError(path, f"{RECORD}: it is of step {record['step']}")
     if form == FORMAT:
@@ -103,11 +104,28 @@ def check_tensors(path: Path, name: str, arrays: Mapping[str, NDArray[Any]], rec
         raise DamagedError(path, f"{name}: tensor {key!r} is {found.get(key)}, and {RECORD} says {expected.get(key)}")
 
 
+def _check_history(path: Path, history: Any) -> None:
+    """Restarts and seconds so far, and the best evaluation, as far as it was on record."""
+    _check(path, "history", history, dict[str, Any])
+    for name, kind in (("learner_restarts", Count), ("seconds", Seconds), ("best", dict[str, Any] | None)):
+        if name in history:
+            _check(path, f"history.{name}", history[name], kind)
+    best = history.get("best")
+    if best is not None:
+        _check(path, "history.best.step", best.get("step"), Count)
+        _check(path, "history.best.score", best.get("score"), float)
+
+
+def _check(path: Path, field: str, value: Any, kind: Any) -> None:
+    if not fits(value, kind):
+        raise DamagedError(path, f"{RECORD}: {field} is {shown(value)}, expected {expected(kind)}")
+
+
 def _check_entries(path: Path, files: Any) -> None:
     whole = isinstance(files, dict) and files.keys() == set(FILES)
     for entry in files.values() if whole else ():
         whole &= isinstance(entry, dict) and entry.keys() == {"bytes", "sha256", "tensors"}
-        whole = whole and type(entry["bytes"]) is int and isinstance(entry["tensors"], dict)
+        whole = whole and fits(entry["bytes"], Count) and isinstance(entry["tensors"], dict)
     if not whole:
         raise DamagedError(path, f"{RECORD}: files are not described as in format {FORMAT}")
 

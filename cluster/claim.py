@@ -103,12 +103,7 @@ class Claim:
 
     def _check(self) -> None:
         folder = self.folder
-        for path in folder.written:
-            if path.is_symlink():
-                raise RunError(
-                    f"{path}: is a link, and nothing is written through links; put the thing itself in its place, or "
-                    "let the run's folder as a whole be elsewhere."
-                )
+        folder.check_places()
         self._present = {path for path in folder.written if path.exists()}
         if self.resumed:
             self.before = folder.read_config()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import logging
 import os
 import sys
@@ -165,7 +166,7 @@ def complain(text: str) -> int:
     from rich.text import Text
 
     console = Console(stderr=True, soft_wrap=True)
-    console.print(Text("error: ", "bold red") + Text(plain_text(text), "red"))
+    console.print(Text("error: ", "bold red") + Text(further_lines_aside(plain_text(text)), "red"))
     return _MISUSED
 
 
@@ -173,11 +174,19 @@ class _Notes(logging.Formatter):
     """`note: …`: a log line may quote data, so it is text and nothing else."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return plain_text(super().format(record))
+        return further_lines_aside(plain_text(super().format(record)))
+
+
+def further_lines_aside(text: str) -> str:
+    """All lines but the first set in, so that a line end in a name cannot begin what looks like another message."""
+    return text.replace("\n", "\n  ")
 
 
 def say_as_text() -> None:
-    """Log lines, warnings and tracebacks of this program, all of which may quote data, reach the terminal as text."""
+    """Log lines, warnings and tracebacks of this program, all of which may quote data, reach the terminal as text; what
+    a terminal has no characters for is escaped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     notes = logging.StreamHandler(sys.stderr)
     notes.setFormatter(_Notes("note: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[notes])

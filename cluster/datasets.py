@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import replay
+from cluster import durable
 from cluster.errors import RunError
 from cluster.options import Recipe
 from replay.errors import DataError
@@ -64,7 +66,8 @@ def places(datasets: Sequence[Weighted]) -> tuple[tuple[str, float | None], ...]
 
 
 def describe_dataset(dataset: replay.Dataset) -> dict[str, Any]:
-    """What a run records: where it was, its hash and, of an online store, the snapshot that the hash is of."""
+    """What a run records: where it was, its hash and, of an online store, the snapshot that the hash is of. Raises
+    `DataError` for a provenance that is no JSON."""
     snapshot = {} if dataset.snapshot is None else {"snapshot": dataset.snapshot}
     return {
         "path": str(dataset.path),
@@ -72,8 +75,16 @@ def describe_dataset(dataset: replay.Dataset) -> dict[str, Any]:
         **snapshot,
         "transitions": int(dataset.num_transitions),
         "episodes": int(dataset.num_episodes),
-        "provenance": dataset.provenance,
+        "provenance": _provenance(dataset),
     }
+
+
+def _provenance(dataset: replay.Dataset) -> dict[str, Any]:
+    try:
+        durable.parse_json(json.dumps(dataset.provenance).encode())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{dataset.path}: provenance: {error}; restore the dataset's record from a copy.") from error
+    return dataset.provenance
 
 
 def _at_its_place(entry: _Recorded, recorded: Sequence[_Recorded], command: str) -> replay.Dataset:
@@ -129,13 +140,13 @@ def _opened(path: str, snapshot: int | None) -> replay.Dataset:
 
 
 def _recorded(before: Mapping[str, Any]) -> list[_Recorded]:
-    try:
-        return [
-            _Recorded(path, weight, entry["digest"], entry.get("snapshot"))
-            for (path, weight), entry in zip(before["recipe"]["datasets"], before["datasets"], strict=True)
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"config.json: datasets do not read ({error!r}); restore the file.") from error
+    for number, entry in enumerate(before["datasets"]):
+        if not entry.get("digest"):
+            raise RunError(f"config.json: datasets[{number}].digest is missing: it is known by that; restore the file.")
+    return [
+        _Recorded(path, weight, entry["digest"], entry.get("snapshot"))
+        for (path, weight), entry in zip(before["recipe"]["datasets"], before["datasets"], strict=True)
+    ]
 
 
 def _word(path: str, weight: float | None) -> str:

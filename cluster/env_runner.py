@@ -12,7 +12,7 @@ from cluster import process
 from cluster.build import AlgorithmSpec
 from cluster.policy import acting
 from cluster.recording import episode_of
-from envs import EnvSpec, Exploration, RecordedEpisode, Rollout, explore, make_vector
+from envs import EnvSpec, Exploration, Patience, RecordedEpisode, Rollout, explore, make_vector
 from learners.algorithm import Algorithm, Weights
 from replay.episode import Episode
 from replay.errors import DataError
@@ -32,6 +32,8 @@ class RunnerSpec:
     """What is added to them."""
     seed: int
     threads: int
+    patience: Patience | None = None
+    """With one call of the environments."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ class EnvRunner:
     does not repeat what it did before, and ids never clash.
     """
 
+    retries = 1
+    """Of a call in whose course the process ended, as an environment may end it; then the call has failed."""
+
     def __init__(self, number: int, spec: RunnerSpec) -> None:
         process.prepare(spec.threads, "cpu")
         self._number, self._spec = number, spec
@@ -88,7 +93,7 @@ class EnvRunner:
         """`steps` of each environment with these weights: a report, and the episodes that ended.
 
         An episode that does not fit the spaces, as one with NaN in an observation, an action or a reward, is reported
-        and left out. Raises what the environment raises; the next call begins anew.
+        and left out. Raises `EnvError` for what the environment, or the policy, does wrong; the next call begins anew.
         """
         if version != self._version:
             self._algorithm.load_policy_weights(weights)
@@ -116,6 +121,7 @@ class EnvRunner:
             spec.environment,
             seed=environments,
             vector=lambda: make_vector(spec.environment, spec.num_envs, spec.vectorization),
+            patience=spec.patience,
         )
         act = acting(self._algorithm, seed=policy, deterministic=not spec.stochastic)
         self._act = explore(act, self._rollout.action_space, spec.exploration, np.random.default_rng(exploration))
@@ -129,7 +135,7 @@ class EnvRunner:
         for origin, recorded in zip(origins, ended, strict=True):
             self._named += 1
             id = f"{self._number}-{self._first}-{self._named}"
-            episode = episode_of(recorded, source=source)
+            episode = episode_of(recorded, self._spec.algorithm.spaces, source=source)
             try:
                 episode.validate(self._spec.algorithm.spaces, f"episode {id}")
             except DataError as error:

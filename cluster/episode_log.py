@@ -23,19 +23,24 @@ class EpisodeLog:
         self._recent: deque[Mapping[str, Any]] = deque(maxlen=RECENT)
         self.count = 0
         """Of those that stand there."""
+        self.best: float | None = None
+        """The highest return of them."""
         self._steps = 0
-        self._file = durable.open_to_append(path)
+        self._file = durable.Appended(path)
         self._file.truncate(0)
         self.add(stored)
 
     def add(self, episodes: Iterable[Mapping[str, Any]]) -> None:
-        """Each with id, length, return, success (1, 0, or −1 where unknown), runner and version."""
+        """Each with id, length, return, success (1, 0, or −1 where unknown), runner and version. Raises `RunError`
+        where there is no room for all of them."""
+        lines = []
         for episode in episodes:
             self.count += 1
             self._steps += int(episode["length"])
-            self._file.write(json.dumps({**episode, "env_steps": self._steps}).encode() + b"\n")
+            self.best = episode["return"] if self.best is None else max(self.best, episode["return"])
+            lines.append(json.dumps({**episode, "env_steps": self._steps}).encode() + b"\n")
             self._recent.append(episode)
-        self._file.flush()
+        self._file.append(b"".join(lines))
 
     def recent(self) -> dict[str, float]:
         """Mean return, and success where it is known, of the last episodes."""

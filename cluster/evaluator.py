@@ -12,7 +12,7 @@ from cluster import process
 from cluster.build import AlgorithmSpec
 from cluster.policy import acting
 from cluster.settings import check_seeds
-from envs import EnvSpec
+from envs import EnvSpec, Patience
 from learners.algorithm import Weights
 from replay.batch import Request
 
@@ -27,6 +27,8 @@ class EvaluationSpec:
     reference_scores: tuple[float, float] | None = None
     stochastic: bool = False
     """Draw actions from the policy instead of taking its mode: the same noise at every evaluation of a run."""
+    patience: Patience | None = None
+    """With one call of the environment."""
 
     def __post_init__(self) -> None:
         """Raises `RunError` where the seeds of its episodes are too large."""
@@ -34,17 +36,26 @@ class EvaluationSpec:
 
 
 class Evaluator:
+    retries = 2
+    """Of an evaluation in whose course the process ended, as an environment may end it."""
+
     def __init__(self, spec: AlgorithmSpec, evaluation: EvaluationSpec, threads: int) -> None:
         process.prepare(threads, "cpu")
         self._algorithm = spec.create("cpu")
         self._evaluation = evaluation
-        self._environments = envs.Evaluator(evaluation.environment)
+        self._environments = envs.Evaluator(evaluation.environment, patience=evaluation.patience)
 
     def ready(self) -> None:
         """Answers once it is made: what could not be made is known before a run begins."""
 
+    def close(self) -> None:
+        self._environments.close()
+
     def evaluate(self, weights: Weights) -> dict[str, Any]:
-        """What `headline` says of the policy with these weights: the same weights, the same figures."""
+        """What `headline` says of the policy with these weights: the same weights, the same figures.
+
+        Raises `EnvError` for what the environment, or the policy, does wrong.
+        """
         evaluation = self._evaluation
         self._algorithm.load_policy_weights(weights)
         result = self._environments.run(

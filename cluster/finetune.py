@@ -32,9 +32,10 @@ from cluster.resume import check_kind, check_recipe, resume_point
 from cluster.run_folder import plain, spaces_to_json
 from cluster.snapshots import Snapshots
 from cluster.supervise import RunResult
-from cluster.train import DIAGNOSTIC_BATCHES, hold_diagnostics, validation_view
+from cluster.train import DIAGNOSTIC_BATCHES, hold_diagnostics, patience_with, validation_view
 from envs import EnvSpec, Exploration
 from learners.algorithm import Algorithm
+from learners.errors import LearnerError
 from replay.mixing import Mixing
 from replay.online import Eviction, OnlineReader, OnlineStore
 from replay.spaces import Spaces
@@ -75,7 +76,8 @@ def finetune(
 
     `recipe.steps` is not asked for: the environment steps and their worth give it.
     Raises `DataError`, `LearnerError`, `EnvError` or `RunError` before any work starts where something does not fit;
-    the folder `run` is then as it was.
+    the folder `run` is then as it was. Later, `EnvFailedError` where an evaluation's environment fails, and `RunError`
+    where no runner is left, or nothing is left to learn from.
     """
     console = console or Console(stderr=True)
     with Claim(run, resume=resume) as claim:
@@ -91,7 +93,7 @@ def finetune(
         if beginning is not None:
             statistics = beginning.statistics
         spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, spaces, statistics, recipe.seed, recipe.compile)
-        algorithm = spec.create("cpu")
+        algorithm = _create(spec, beginning)
         check_algorithm(algorithm, recipe, topology)
         if recipe.shards_per_draw is not None:
             raise RunError("--shards-per-draw: draws of fine-tuning are from all shards; leave the option out.")
@@ -99,16 +101,18 @@ def finetune(
         held = DIAGNOSTIC_BATCHES * ((logged is not None) + (validation is not None))
         check_batches(recipe, topology, spaces, algorithm, logged, held=held)
         check_environments(online, topology)
-        check_environment(environment, spaces)
         exploration = Exploration(online.noise, online.random_probability)
-        check_interaction(environment, online.vectorization, exploration)
+        patience = patience_with(topology, "finetune", run)
+        with envs.watching(environment.id, patience):
+            check_environment(environment, spaces)
+            check_interaction(environment, online.vectorization, exploration, spaces)
         mixing = Mixing(online.share, online.final_share, recipe.steps if online.final_share is not None else 0)
         eviction = _eviction(online)
         scores = _reference_scores(datasets, beginning)
         evaluation = None
         if cadence.eval_episodes:
             evaluation = EvaluationSpec(
-                environment, cadence.eval_episodes, recipe.seed, scores, cadence.eval_stochastic
+                environment, cadence.eval_episodes, recipe.seed, scores, cadence.eval_stochastic, patience
             )
         check_recipe(claim, recipe, as_json(online), environment.to_json())
         start = resume_point(claim, resume_from, algorithm) or _first(beginning, algorithm)
@@ -140,6 +144,7 @@ def finetune(
             exploration,
             recipe.seed,
             recipe.threads,
+            patience,
         )
         interaction = OnlineSpec(str(store), eviction, runner)
 
@@ -160,6 +165,14 @@ def finetune(
             source=source,
             prepare=lambda crew: None if logged is None else hold_diagnostics(crew, logged, validation, recipe),
         )
+
+
+def _create(spec: AlgorithmSpec, beginning: Beginning | None) -> Algorithm:
+    """Raises `LearnerError`, and names the offline run where its statistics do not fit."""
+    try:
+        return spec.create("cpu")
+    except LearnerError as error:
+        raise LearnerError(f"{error}" if beginning is None else f"{beginning.run}: {error}") from error
 
 
 def _first(beginning: Beginning | None, algorithm: Algorithm) -> Checkpoint | None:

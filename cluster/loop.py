@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.backend import Reference
+from cluster.backend import ActorEndedError, Reference
 from cluster.checkpoint import Checkpoint
 from cluster.crew import Crew
 from cluster.options import Cadence, Recipe
 from cluster.schedule import Schedule
 from cluster.source import Source
+from envs import EnvError
 from replay.view import Rows, concatenate_rows
 
 IN_FLIGHT = 2
@@ -127,6 +128,8 @@ class Loop:
             self._versions[0] = learners.ask("target_weights")
             if self._crew.evaluators:
                 self._evaluate(0, learners.ask("policy_weights"))
+                # In one process it is there: an environment that cannot be used ends the run before it begins.
+                self._collect_evaluations(wait=False)
             return
         chunk = -(-start.step // self._recipe.chunk_steps)
         self._next_train = self._next_request = chunk
@@ -241,7 +244,7 @@ class Loop:
     def _checkpoint(self, done: int) -> None:
         state = self._crew.learners.ask("state")
         self._settle()
-        self._collect_evaluations(wait=False)
+        failure = self._failure_of_evaluations()
         algorithm, pipeline = self._crew.learners.get(state)
         self._source.checkpointing()
         chunk = self._next_train
@@ -253,6 +256,8 @@ class Loop:
             for number, asked in self._asked.items():
                 pipeline |= _rows_to_arrays(asked.rows, f"rows.{number}.")
         self._listeners.checkpointed(done, algorithm, pipeline)
+        if failure is not None:
+            raise failure
 
     def _evaluate(self, step: int, weights: Reference) -> None:
         """Each evaluation is one evaluator's alone: its result is the same, however many there are."""
@@ -270,6 +275,15 @@ class Loop:
                 return
             self._listeners.evaluated(step, evaluation.clock | self._backend.get(evaluation.result))
             del self._evaluations[step]
+
+    def _failure_of_evaluations(self) -> EnvError | ActorEndedError | None:
+        """What an evaluation that is there failed by, to be raised once a checkpoint is saved: a run that goes on from
+        it repeats the evaluation."""
+        try:
+            self._collect_evaluations(wait=False)
+        except (EnvError, ActorEndedError) as error:
+            return error
+        return None
 
     def _settle(self) -> None:
         """Wait for everything the learner has been told to do."""

@@ -15,6 +15,7 @@ from cluster.backend import Backend, Reference
 from cluster.crew import Crew
 from cluster.env_runner import RolloutReport, next_sequence
 from cluster.episode_log import EpisodeLog
+from cluster.errors import RunError
 from cluster.options import OnlineRecipe, Recipe
 from cluster.runner_pool import RunnerPool
 from cluster.schedule import Schedule
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 0.05
 """Seconds that the driver waits at a time for runners, while nothing else can be done."""
+SHOWN = 60.0
+"""Seconds within which the driver must see what the writer has stored."""
 WAITING = 60.0
 """Seconds of waiting for data after which it says so, and again after each further time."""
 
@@ -99,8 +102,10 @@ class OnlineSource:
         return not last and self._limiter.may_learn(self._asked, len(steps), self._reader.transitions)
 
     def wait(self, chunk: int) -> None:
+        """Raises `RunError` where nothing that is still to come can end the wait."""
         began, told = time.monotonic(), 0.0
         while not self.ready(chunk):
+            self._check_hope()
             self._pump(PATIENCE)
             waited = time.monotonic() - began
             if waited - told >= WAITING:
@@ -204,11 +209,35 @@ class OnlineSource:
         inserted: Inserted = self._backend.get(insert.acknowledgement)
         self._duplicates += len(inserted.duplicates)
         # The file system may show the journal a little later than the writer's answer comes.
+        deadline = time.monotonic() + SHOWN
         while self._reader.refresh() < inserted.snapshot:
+            if time.monotonic() > deadline:
+                raise RunError(
+                    f"{self._reader.path}: the driver has not seen what the writer stored for {SHOWN:.0f} s. Do both "
+                    "nodes share this folder? Put that right, then go on with --resume."
+                )
             time.sleep(PATIENCE)
         # All that is new, in the store's order: it need not be the order of the answers, where a writer died.
         self._episodes.add(self._reader.rows_since(self._episodes.count))
         self._pool.stored(insert.report)
+
+    def _check_hope(self) -> None:
+        """Raises `RunError` where the learner has nothing to sample from, and no runner will bring anything: all is
+        gathered, or the runners may not run further ahead of it."""
+        nothing = self._logged is None and self._view_of(self._reader.snapshot) is None
+        if not nothing or self._inserts or not self._pool.resting or self._weights is None:
+            return
+        online, stored = self._online, self._reader.transitions
+        rules = {"--min-return": online.min_return, "--max-age": online.max_age, "--capacity": online.capacity}
+        given = " ".join(f"{option} {value:g}" for option, value in rules.items() if value is not None)
+        best = self._episodes.best
+        raise RunError(
+            f"{given}: leaves nothing to learn from. Of {self._reader.episodes} episodes, {stored} environment steps, "
+            f"{'' if best is None else f'the best of which returned {best:g}, '}none may be sampled, and no more come "
+            f"{'after --env-steps' if self._over else 'before the first gradient step (--slack)'}. They are in "
+            f"{self._reader.path}. Begin another run with a bound that episodes meet, with --dataset, or with a larger "
+            "--learning-starts, in whose course more is gathered."
+        )
 
     def _send_out(self) -> None:
         if self._weights is None or self._over:

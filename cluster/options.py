@@ -163,6 +163,8 @@ class Topology:
     """How often a dead learner is restarted from the last checkpoint."""
     late_chunk_seconds: ranges.Seconds = 30.0
     """A chunk later than this, and than three times the median, is given to a second updater too."""
+    env_timeout: ranges.EnvTimeout = 600.0
+    """Seconds that one call of an environment, such as a step, may take; 0: as long as it likes."""
 
     def __post_init__(self) -> None:
         hold(self)
@@ -191,16 +193,3 @@ class Cadence(Held):
 def as_json(record: Any) -> dict[str, Any]:
     """A frozen options dataclass as plain JSON types."""
     return dataclasses.asdict(record)
-
-
-def recipe_from_json(record: dict[str, Any], where: str) -> Recipe:
-    """Raises `RunError`, naming `where`, for a record of another version."""
-    known = {entry.name for entry in dataclasses.fields(Recipe)}
-    if unknown := set(record) - known:
-        raise RunError(f"{where}: recipe has unknown entries {sorted(unknown)}; was it written by another version?")
-    try:
-        datasets = tuple((str(path), weight) for path, weight in record["datasets"])
-        knobs = {name: tuple(value) if isinstance(value, list) else value for name, value in record["knobs"].items()}
-        return Recipe(**{**record, "datasets": datasets, "knobs": knobs})
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{where}: recipe does not read: {error!r}.") from error

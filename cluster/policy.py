@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,14 @@ from numpy.typing import NDArray
 
 from cluster import checkpoint
 from cluster.build import AlgorithmSpec
-from cluster.options import recipe_from_json
-from cluster.run_folder import RunFolder, spaces_from_json
+from cluster.errors import RunError
+from cluster.run_folder import RunFolder
+from cluster.run_record import read_recipe, read_spaces
 from learners.algorithm import Algorithm, Observation
+from learners.errors import LearnerError
+from learners.observations import finite
+
+logger = logging.getLogger(__name__)
 
 Act = Callable[[Observation, Any], tuple[NDArray[Any], Any]]
 
@@ -26,33 +32,43 @@ def load_policy(run: Path, which: str = "latest", *, device: str = "cpu") -> tup
     """
     folder = RunFolder(run)
     config = folder.read_config()
-    spec = algorithm_spec(config)
-    algorithm = spec.create(device)
+    try:
+        algorithm = algorithm_spec(config, str(folder.config)).create(device)
+    except LearnerError as error:
+        raise RunError(f"{folder.config}: {error}") from error
     path, saved = checkpoint.read(folder.checkpoints, which)
     checkpoint.check_layout(path, saved.learner, algorithm)
     algorithm.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in saved.learner.items()})
     return algorithm, config
 
 
-def algorithm_spec(config: dict[str, Any]) -> AlgorithmSpec:
-    """What builds a run's algorithm again, from its `config.json`."""
-    recipe = recipe_from_json(config["recipe"], "config.json")
+def algorithm_spec(config: dict[str, Any], where: str) -> AlgorithmSpec:
+    """What builds a run's algorithm again, from its `config.json`, which is `where`."""
+    recipe = read_recipe(config["recipe"], where)
     return AlgorithmSpec(
         recipe.algorithm,
         recipe.knobs,
-        spaces_from_json(config["spaces"]),
+        read_spaces(config["spaces"], where),
         config["statistics"],
         recipe.seed,
     )
 
 
 def acting(algorithm: Algorithm, *, seed: int, deterministic: bool = True) -> Act:
-    """The policy as `envs.evaluate` and `envs.collect` call it; each call draws its own noise."""
+    """The policy as `envs.evaluate` and `envs.collect` call it; each call draws its own noise.
+
+    It sees 0 in the place of what is not finite, as a broken sensor's numbers are, and the first time says so.
+    """
     calls = 0
+    told = False
 
     def act(observation: Observation, state: Any) -> tuple[NDArray[Any], Any]:
-        nonlocal calls
+        nonlocal calls, told
         calls += 1
-        return algorithm.act(observation, state, key=(seed, calls), deterministic=deterministic)
+        shown, changed = finite(observation)
+        if changed and not told:
+            told = True
+            logger.warning("the environment observes NaN or infinite numbers; the policy is shown 0 in their place.")
+        return algorithm.act(shown, state, key=(seed, calls), deterministic=deterministic)
 
     return act

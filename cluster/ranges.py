@@ -51,6 +51,8 @@ Amount = Annotated[float, Range(0, MOST_RESOURCES)]
 Restarts = Annotated[int, Range(0, 1_000_000)]
 Seconds = Annotated[float, Range(0, 10_000_000, above=True)]
 """Months: far longer than anybody waits, and what every clock can count."""
+EnvTimeout = Annotated[float, Range(0, 10_000_000)]
+"""Seconds that one call of an environment may take; 0: as long as it likes."""
 
 # --- What is reported and saved ---
 

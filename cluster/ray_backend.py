@@ -29,7 +29,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster import ray_local
-from cluster.backend import LearnerDiedError
+from cluster.backend import ActorEndedError, LearnerDiedError
 from cluster.errors import RunError
 from cluster.options import Role, Topology
 from cluster.ray_session import connect, log_folder
@@ -72,6 +72,8 @@ class RayBackend:
         """
         self._started = not ray.is_initialized()
         self._actors: dict[str, Any] = {}
+        self._bounded: dict[str | None, str] = {}
+        """By Ray's id, the name of each actor whose calls are repeated a few times only."""
         self._gauges: dict[str, Gauge] = {}
         self._group: PlacementGroup | None = None
         self._environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
@@ -91,6 +93,7 @@ class RayBackend:
 
     def start(self, name: str, role: type, options: Role, *args: Any, restartable: bool) -> Any:
         place = self._places[self._bundle[name]].role
+        retries = getattr(role, "retries", -1)
         with self._calling():
             self._actors[name] = (
                 ray.remote(role)
@@ -99,7 +102,7 @@ class RayBackend:
                     num_gpus=place.num_gpus,
                     resources=place.resources,
                     max_restarts=-1 if restartable else 0,
-                    max_task_retries=-1 if restartable else 0,
+                    max_task_retries=retries if restartable else 0,
                     runtime_env={"env_vars": self._environment},
                     scheduling_strategy=PlacementGroupSchedulingStrategy(
                         placement_group=self._group, placement_group_bundle_index=self._bundle[name]
@@ -107,6 +110,8 @@ class RayBackend:
                 )
                 .remote(*args)
             )
+            if retries >= 0:
+                self._bounded[self._actors[name]._actor_id.hex()] = name
         return self._actors[name]
 
     def call(self, actor: Any, method: str, *args: Any, returns: int = 1) -> Any:
@@ -132,6 +137,10 @@ class RayBackend:
             except _LOST as error:
                 if isinstance(error, RayActorError) and error.actor_init_failed:
                     raise RunError(f"an actor could not start: {str(error).strip().splitlines()[-1]}") from error
+                if (name := self._bounded.get(getattr(error, "actor_id", None))) is not None:
+                    raise ActorEndedError(
+                        f"{name}: its process ended in the same call each time that it was made. {_death(error)}"
+                    ) from error
                 # Every other role restarts by itself, without end.
                 raise LearnerDiedError(_death(error)) from error
 

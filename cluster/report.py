@@ -16,7 +16,7 @@ from cluster import durable
 from cluster.errors import RunError
 from cluster.pages import page, render, section
 from cluster.report_charts import INTERACTION, SCORES, evaluation_charts, is_number, metric_charts, speed_charts
-from cluster.report_checks import check_config, check_metrics, check_summary
+from cluster.report_checks import check_metrics, check_summary
 from cluster.report_overestimation import VALUES, overestimation
 from cluster.report_tables import commands_again, configuration_tables, dataset_name, datasets_table, roles_tables
 from cluster.run_folder import RunFolder
@@ -31,11 +31,7 @@ def write_report(run: Path) -> Path:
     yet, and, naming file and field, where it holds what no run writes."""
     folder = RunFolder(run)
     config = folder.read_config()
-    check_config(config, str(folder.config))
-    try:
-        metrics = folder.read_metrics()
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{folder.metrics}: a line is no JSON ({error}); remove it, or resume the run.") from error
+    metrics = folder.read_metrics()
     if not metrics:
         raise RunError(f"{folder.metrics}: holds nothing yet; wait for the first --log-every steps of the run.")
     check_metrics(metrics, str(folder.metrics))

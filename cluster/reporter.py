@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cluster.options import Cadence
+from cluster.plain_text import plain_text
 from cluster.run_folder import MetricsWriter
 from cluster.schedule import Schedule
 
@@ -43,10 +45,10 @@ Gauges = Callable[[Mapping[str, float], Mapping[str, str]], None]
 
 
 def labels_of(run: Path) -> dict[str, str]:
-    """What tells a run's gauges from another's: `run`, its folder's name, and `run_id`, eight digits of a hash of its
-    path, for folders of one name."""
+    """What tells a run's gauges from another's: `run`, its folder's name, as text, and `run_id`, eight digits of a hash
+    of its path, for folders of one name."""
     path = run.absolute()
-    return {"run": path.name, "run_id": hashlib.sha256(str(path).encode()).hexdigest()[:8]}
+    return {"run": plain_text(path.name, keep=""), "run_id": hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}
 
 
 class Reporter:
@@ -74,12 +76,12 @@ class Reporter:
         self._mark = (start, time.monotonic())
         self.evaluations: list[dict[str, Any]] = []
         self._progress = Progress(
-            TextColumn("[bold]train"),
+            TextColumn("train", style="bold", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.fields[speed]}", markup=False),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[news]}"),
+            TextColumn("{task.fields[news]}", markup=False),
             console=console,
             disable=not console.is_terminal,
         )
@@ -126,7 +128,7 @@ class Reporter:
         self._progress.update(self._task, speed=f"{speed:.0f} steps/s")
         if not self._console.is_terminal:
             losses = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name.endswith("loss"))
-            self._console.print(f"step {done}/{self._schedule.steps}  {speed:.0f} steps/s  {losses}", highlight=False)
+            self._say(f"step {done}/{self._schedule.steps}  {speed:.0f} steps/s  {losses}")
 
     def diagnosed(self, done: int, found: dict[str, dict[str, float]]) -> None:
         for kind, metrics in found.items():
@@ -139,10 +141,13 @@ class Reporter:
         self._show({name: result.get(name) for name in OF_EVALUATIONS})
         self._progress.update(self._task, news=f"at {step}: {news}")
         if not self._console.is_terminal:
-            self._console.print(f"step {step}  evaluation: {news}", highlight=False)
+            self._say(f"step {step}  evaluation: {news}")
 
     def offset(self) -> int:
         return self._writer.offset()
+
+    def _say(self, line: str) -> None:
+        self._console.print(plain_text(line, keep=""), markup=False, emoji=False, highlight=False)
 
     def _show(self, values: Mapping[str, Any]) -> None:
         """Set the gauges among these values; one that is not known keeps what it showed."""

@@ -9,7 +9,8 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 import learners
-from cluster.options import Cadence, OnlineRecipe, Recipe, Role, Topology, recipe_from_json
+from cluster.options import Cadence, OnlineRecipe, Recipe, Role, Topology
+from cluster.run_record import read_recipe
 
 _SPELLED_APART = {"datasets", "algorithm", "knobs", "fused", "seed", "steps"}
 _ROLES = {"replay_shards": "shards", "bellman_updaters": "updaters", "learners": "learners"}
@@ -18,12 +19,12 @@ _ROLES = {"replay_shards": "shards", "bellman_updaters": "updaters", "learners":
 def train_command(config: Mapping[str, Any], run: str) -> str:
     """`quiver train …`, or `quiver finetune …`, with everything that is not a default; `run` is the folder it should
     write."""
-    recipe = recipe_from_json(config["recipe"], "config.json")
+    recipe = read_recipe(config["recipe"], "config.json")
     online = config.get("online")
     words = ["quiver", "train" if online is None else "finetune"]
     for path, weight in recipe.datasets:
         words += _option("dataset", path if weight is None else f"{path}={weight:g}")
-    if online is not None and config["from"] is not None:
+    if online is not None and config.get("from") is not None:
         words += [*_option("from", config["from"]["run"]), *_option("checkpoint", config["from"]["checkpoint"])]
     else:
         words += ["--algo", recipe.algorithm]
@@ -60,11 +61,10 @@ def evaluate_command(config: Mapping[str, Any], run: str) -> str | None:
     """`quiver evaluate …`, where the run has an environment."""
     if not config.get("environment"):
         return None
-    cadence = config["cadence"]
+    cadence = Cadence(**config["cadence"])
     words = ["quiver", "evaluate", run, *_environment(config["environment"])]
-    words += ["--episodes", str(cadence["eval_episodes"])]
-    # Runs from before the option was there took the mode.
-    words += ["--stochastic"] if cadence.get("eval_stochastic") else []
+    words += ["--episodes", str(cadence.eval_episodes)]
+    words += ["--stochastic"] if cadence.eval_stochastic else []
     return shlex.join(words)
 
 

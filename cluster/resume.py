@@ -14,8 +14,9 @@ from cluster import checkpoint, process
 from cluster.checkpoint import Checkpoint
 from cluster.claim import Claim
 from cluster.errors import RunError
-from cluster.options import Recipe, recipe_from_json
+from cluster.options import Recipe
 from cluster.run_folder import plain
+from cluster.run_record import read_recipe
 from learners.algorithm import Algorithm
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def check_recipe(
     before, where = claim.before, claim.folder.config
     if before is None:
         return
-    then, now = _spelled_out(recipe_from_json(before["recipe"], str(where))), _spelled_out(recipe)
+    then, now = _spelled_out(read_recipe(before["recipe"], str(where))), _spelled_out(recipe)
     if online is not None:
         then = {**then, **before["online"], "environment": before["environment"]}
         now = {**now, **online, "environment": plain(environment)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ import numpy as np
 
 from cluster import durable
 from cluster.errors import RunError
-from replay.spaces import Box, Discrete, Spaces, from_json, to_json
+from cluster.event_file import EventFile
+from replay.ranges import shown
+from replay.spaces import Spaces, to_json
 
 logger = logging.getLogger(__name__)
 
@@ -49,85 +50,98 @@ class RunFolder:
         durable.write_json(self.config, config)
 
     def read_config(self) -> dict[str, Any]:
-        """Raises `RunError` where there is none, and for one that is no object or of another version."""
+        """All of it is as `run_record` states it. Raises `RunError` where there is none, and, naming the field, for one
+        that no run writes, or another version."""
+        from cluster.run_record import check_config  # it imports the algorithms, and their knobs
+
         try:
             config = durable.read_json(self.config)
         except FileNotFoundError:
             raise RunError(f"{self.config}: not found; {self.path} is not a run folder.") from None
-        if config.get("format") != FORMAT:
+        form = config.get("format")
+        if type(form) is not int or form != FORMAT:
             raise RunError(
-                f"{self.config}: format is {config.get('format')!r}, and this version of Quiver reads {FORMAT}; use "
-                "the version that wrote it."
+                f"{self.config}: format is {shown(form)}, and this version of Quiver reads {FORMAT}; use the version "
+                "that wrote it."
             )
+        check_config(config, str(self.config))
         return config
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        durable.write_json(self.path / "summary.json", summary)
-
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """All records so far, in the order they were written."""
+        """Raises `RunError` where there is no room."""
+        path = self.path / "summary.json"
         try:
-            return [json.loads(line) for line in durable.read_bytes(self.metrics).decode().splitlines()]
+            durable.write_json(path, summary)
+        except OSError as error:
+            raise durable.told(error, path) from error
+
+    def read_metrics(self) -> list[Any]:
+        """All records so far, one a line, in the order they were written; one that is being written is left out. Raises
+        `RunError`, naming the line, for what is no JSON."""
+        try:
+            return [record for _, record in durable.read_lines(self.metrics)]
         except FileNotFoundError:
             return []
+
+    def check_places(self) -> None:
+        """Raises `RunError`, naming it, where something else stands in the place of a file or folder of the run."""
+        folders = (self.checkpoints, self.online, self.tensorboard)
+        for path in self.written:
+            if path.is_symlink():
+                raise RunError(
+                    f"{path}: is a link, and nothing is written through links; put the thing itself in its place, or "
+                    "let the run's folder as a whole be elsewhere."
+                )
+            if path.exists() and not (path.is_dir() if path in folders else path.is_file()):
+                kind = "folder" if path in folders else "regular file"
+                raise RunError(f"{path}: is no {kind}, and a run has one there; put it in its place, or remove this.")
 
 
 class MetricsWriter:
     """Appends to `metrics.jsonl` and to TensorBoard; on a resume, first cuts both back to the checkpoint."""
 
     def __init__(self, folder: RunFolder, *, offset: int, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only a run needs it
-
-        self._file = durable.open_to_append(folder.metrics)
-        self._file.truncate(_end_of_records(folder.metrics, offset))
-        self._events = SummaryWriter(str(folder.tensorboard), purge_step=step + 1 if step else None)
+        self._file = durable.Appended(folder.metrics)
+        self._file.truncate(_end_of_records(self._file, offset))
+        self._events = EventFile(folder.tensorboard, purge_step=step + 1 if step else None)
 
     def write(self, step: int, kind: str, record: dict[str, Any]) -> None:
-        """One record: `kind` is train, validation, probe or evaluation."""
+        """One record: `kind` is train, validation, probe or evaluation. Raises `RunError` where there is no room."""
         clean = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in record.items()
         }
-        self._file.write(json.dumps({"step": step, "kind": kind, **clean}).encode() + b"\n")
-        self._file.flush()
-        for name, value in clean.items():
-            if isinstance(value, int | float):
-                self._events.add_scalar(f"{kind}/{name}", value, step)
+        self._file.append(json.dumps({"step": step, "kind": kind, **clean}).encode() + b"\n")
+        self._events.write(
+            step, {f"{kind}/{name}": float(value) for name, value in clean.items() if isinstance(value, int | float)}
+        )
 
     def offset(self) -> int:
         """Bytes written so far, made durable."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return os.fstat(self._file.fileno()).st_size
+        self._file.sync()
+        return self._file.size()
 
     def close(self) -> None:
         self._file.close()
         self._events.close()
 
 
-def _end_of_records(metrics: Path, offset: int) -> int:
+def _end_of_records(metrics: durable.Appended, offset: int) -> int:
     """Where to go on writing: at `offset`, or behind the last whole record where the file has become shorter."""
-    size = metrics.stat().st_size
-    if size >= offset:
-        return offset
-    logger.warning(
-        "%s: has %d bytes, and the checkpoint that the run goes on from was written after %d: records are missing, "
-        "and the curves have a gap.",
-        metrics,
-        size,
-        offset,
-    )
-    return durable.read_bytes(metrics).rfind(b"\n") + 1
+    size = metrics.size()
+    if size < offset:
+        logger.warning(
+            "%s: has %d bytes, and the checkpoint that the run goes on from was written after %d: records are missing, "
+            "and the curves have a gap.",
+            metrics.path,
+            size,
+            offset,
+        )
+    return metrics.end_of_lines(offset)
 
 
 def spaces_to_json(spaces: Spaces) -> dict[str, Any]:
     return {"observation": to_json(spaces.observation), "action": to_json(spaces.action)}
-
-
-def spaces_from_json(record: dict[str, Any]) -> Spaces:
-    action = from_json(record["action"], "spaces.action")
-    assert isinstance(action, Box | Discrete)
-    return Spaces(from_json(record["observation"], "spaces.observation"), action)
 
 
 def plain(record: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from cluster.backend import Actor, Backend, LearnerDiedError, Reference
 from cluster.env_runner import RolloutReport
 from cluster.errors import RayLostError, RunError
+from envs import EnvError, EnvStalledError
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +21,10 @@ WARNINGS = 10
 """Episodes left out of which a runner's warnings tell each; afterwards every hundredth."""
 FIRST_PAUSE = 1.0
 """Seconds before a runner whose environment failed is asked again; twice as many each further time."""
+
+
+class NoRunnerError(RunError):
+    """Every environment runner was left out. Once the environment is put right, the run goes on with --resume."""
 
 
 @dataclass
@@ -48,7 +53,8 @@ class RunnerPool:
 
     A runner that has not answered for `stalled_seconds` is no longer counted on; should it answer after all, what it
     brings is welcome. One whose environment fails pauses, longer each time, and is left out after `FAILURES` in a row;
-    so is one whose environments have each given `FAILURES` damaged episodes in a row.
+    so is one whose environments have each given `FAILURES` damaged episodes in a row, and at once one whose environment
+    has used up its patience (`EnvStalledError`).
     """
 
     def __init__(
@@ -145,22 +151,33 @@ class RunnerPool:
         runner.failures += 1
         runner.all_failures += 1
         runner.pending = 0
+        if isinstance(error, EnvStalledError):
+            self._drop(number, "hangs in its environment", str(error), error)
+            return
         if runner.failures < FAILURES:
             pause = FIRST_PAUSE * 2.0 ** (runner.failures - 1)
             runner.resume_at = time.monotonic() + pause
-            logger.warning("env_runner-%d failed (%s: %s); again in %.0f s", number, type(error).__name__, error, pause)
+            logger.warning("env_runner-%d failed (%s); again in %.0f s", number, _told(error), pause)
             return
-        self._drop(number, f"failed {FAILURES} times in a row", f"{type(error).__name__}: {error}", error)
+        self._drop(number, f"failed {FAILURES} times in a row", _told(error), error)
 
     def _drop(self, number: int, what: str, reason: str, error: Exception | None = None) -> None:
         """Leave a runner out for good. Raises `RunError` where it was the last one."""
         self._runners[number].dropped = True
         logger.warning("env_runner-%d %s (%s); going on without it", number, what, reason)
         if all(other.dropped for other in self._runners):
-            raise RunError(
+            raise NoRunnerError(
                 f"no environment runner is left: the last one {what}, with {reason.rstrip('.')}. What was acknowledged "
                 "is stored; put the environment right, then go on with --resume."
             ) from error
+
+    @property
+    def resting(self) -> bool:
+        """Whether nobody is asked for anything, and nobody pauses who may be asked again later."""
+        now = time.monotonic()
+        return not any(
+            runner.report is not None or (runner.resume_at > now and not runner.dropped) for runner in self._runners
+        )
 
     # --- How it goes ---
 
@@ -209,3 +226,9 @@ class RunnerPool:
             }
             for number, runner in enumerate(self._runners)
         ]
+
+
+def _told(error: Exception) -> str:
+    """What went wrong. Our own errors need no type: they are sentences."""
+    text = str(error) if isinstance(error, EnvError | RunError) else f"{type(error).__name__}: {error}"
+    return text.rstrip(".")

@@ -1,11 +1,24 @@
-"""One process, no Ray: actors are objects, references are values, and a call runs when it is made."""
+"""One process, no Ray: actors are objects, references are values, and a call runs when it is made.
+
+What an environment does wrong in a call is raised where its result is asked for, as it is over Ray: a checkpoint that
+is due is saved before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cluster.options import Role
+from envs import EnvError
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """In the place of a result."""
+
+    error: EnvError
 
 
 class SerialBackend:
@@ -19,9 +32,15 @@ class SerialBackend:
         return self._actors[-1]
 
     def call(self, actor: Any, method: str, *args: Any, returns: int = 1) -> Any:
-        return getattr(actor, method)(*args)
+        try:
+            return getattr(actor, method)(*args)
+        except EnvError as error:
+            failed = _Failed(error)
+            return failed if returns == 1 else (failed,) * returns
 
     def get(self, reference: Any) -> Any:
+        if isinstance(reference, _Failed):
+            raise reference.error
         return reference
 
     def wait(self, references: Sequence[Any], timeout: float | None) -> list[Any]:

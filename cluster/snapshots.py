@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from cluster import durable
 from cluster.errors import RunError
+from cluster.run_record import Count
 from replay.atomic import sync
+from replay.ranges import fits, shown
 
 
 class Snapshots:
@@ -20,29 +22,38 @@ class Snapshots:
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens the record, or begins it. Raises `RunError` for lines that are none; a torn last one is cut off."""
-        self._path = path
+        """Opens the record, or begins it. Raises `RunError` for lines that are none, and where one is not behind that
+        before it; a torn last one is cut off."""
         self._of: dict[int, int] = {}
-        self._file = durable.open_to_append(path)
-        text = durable.read_bytes(path)
-        whole = text[: text.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                record = json.loads(line)
-                self._of[int(record["chunk"])] = int(record["snapshot"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise RunError(f"{path}, line {number}: {line!r} is no snapshot ({error}); restore the file.") from None
-        self._file.truncate(len(whole))
+        self._file = durable.Appended(path)
+        try:
+            self._read(path)
+        except BaseException:
+            self._file.close()
+            raise
         sync(path.parent)
 
+    def _read(self, path: Path) -> None:
+        chunk, snapshot = -1, 0
+        for number, record in durable.read_lines(path, ended=True):
+            found: Any = (record.get("chunk"), record.get("snapshot")) if isinstance(record, dict) else record
+            if not fits(found, tuple[Count, Count]) or found[0] <= chunk or found[1] < snapshot:
+                raise RunError(
+                    f"{path}, line {number}: found {shown(record)}, expected a chunk above {chunk} and its snapshot, "
+                    f"{snapshot} or more; restore the file."
+                )
+            chunk, snapshot = found
+            self._of[chunk] = snapshot
+        self._file.truncate(self._file.end_of_lines(self._file.size()))
+
     def record(self, chunk: int, snapshot: int) -> None:
+        """Raises `RunError` where there is no room."""
+        self._file.append(json.dumps({"chunk": chunk, "snapshot": snapshot}).encode() + b"\n")
         self._of[chunk] = snapshot
-        self._file.write(json.dumps({"chunk": chunk, "snapshot": snapshot}).encode() + b"\n")
-        self._file.flush()
 
     def sync(self) -> None:
         """Through to the disk: before a checkpoint that rests on them."""
-        os.fsync(self._file.fileno())
+        self._file.sync()
 
     def close(self) -> None:
         self._file.close()

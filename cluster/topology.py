@@ -110,6 +110,7 @@ class QuiverSection(_Section):
     allow_mixed: bool = _DEFAULTS.allow_mixed
     max_restarts: Annotated[int, _within(ranges.Restarts)] = _DEFAULTS.max_restarts
     late_chunk_seconds: Annotated[float, _within(ranges.Seconds), _FINITE] = _DEFAULTS.late_chunk_seconds
+    env_timeout: Annotated[float, _within(ranges.EnvTimeout), _FINITE] = _DEFAULTS.env_timeout
 
 
 _SECTIONS: dict[str, type[_Section]] = {
@@ -146,6 +147,7 @@ def parse_topology(section: Any, where: str) -> Topology:
         allow_mixed=checked.allow_mixed,
         max_restarts=checked.max_restarts,
         late_chunk_seconds=checked.late_chunk_seconds,
+        env_timeout=checked.env_timeout,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+import envs
 from cluster import process
 from cluster.build import AlgorithmSpec
 from cluster.checks import check_algorithm, check_environment
@@ -26,7 +28,7 @@ from cluster.resume import check_kind, check_recipe, resume_point
 from cluster.run_folder import plain, spaces_to_json
 from cluster.source import LogSource
 from cluster.supervise import RunResult
-from envs import EnvSpec
+from envs import EnvSpec, Patience
 from replay.draw import PROBE, VALIDATION, draw
 from replay.errors import DataError
 from replay.view import View, concatenate_rows
@@ -52,7 +54,7 @@ def train(
     (`step-N`) instead of the newest.
 
     Raises `DataError`, `LearnerError`, `EnvError` or `RunError` before any work starts where something does not fit;
-    the folder `run` is then as it was.
+    the folder `run` is then as it was. Later, `EnvFailedError` where an evaluation's environment fails.
     """
     console = console or Console(stderr=True)
     with Claim(run, resume=resume) as claim:
@@ -73,9 +75,11 @@ def train(
         reference_scores = datasets[0][0].reference_scores if len(datasets) == 1 else None
         evaluation = None
         if environment is not None:
-            check_environment(environment, view.spaces)
+            patience = patience_with(topology, "train", run)
+            with envs.watching(environment.id, patience):
+                check_environment(environment, view.spaces)
             evaluation = EvaluationSpec(
-                environment, cadence.eval_episodes, recipe.seed, reference_scores, cadence.eval_stochastic
+                environment, cadence.eval_episodes, recipe.seed, reference_scores, cadence.eval_stochastic, patience
             )
         check_recipe(claim, recipe)
         start = resume_point(claim, resume_from, algorithm)
@@ -98,6 +102,12 @@ def train(
             source=lambda crew: nullcontext(LogSource(crew, view, recipe)),
             prepare=lambda crew: hold_diagnostics(crew, view, validation, recipe),
         )
+
+
+def patience_with(topology: Topology, command: str, run: Path) -> Patience:
+    """With environments. The end of a process that steps one is the end of a serial run; over Ray, the driver tells."""
+    how = f"Put the environment right, then go on with: quiver {command} --run {shlex.quote(str(run))} --resume"
+    return Patience(topology.env_timeout, tells_end=topology.serial, remedy=how if topology.serial else "")
 
 
 def _check_sampling(recipe: Recipe, topology: Topology, view: View, kind: str) -> None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
+from envs.actions import as_action
 from envs.episode import RecordedEpisode, Recording
-from envs.errors import EnvError
-from envs.evaluate import MAX_STEPS, Progress, as_actions, endless, told_success
+from envs.errors import MOST_EPISODES, MOST_STEPS, EnvError, seeds, whole
+from envs.evaluate import MAX_STEPS, Progress, endless
+from envs.guard import told_success
 from envs.make import make
 from envs.policies import Policy
 from envs.spec import EnvSpec
+from envs.watch import Patience, Watch
+from envs.watcher import CONSTRUCTION, RESET
 
 _PACKAGES = ("numpy", "gymnasium", "gymnasium_robotics", "ogbench", "mujoco")
 _POLICY_STREAM = 1
@@ -31,23 +34,37 @@ def collect(
     seed: int,
     progress: Progress | None = None,
     max_steps: int = MAX_STEPS,
+    patience: Patience | None = None,
+    cleaning_up: Callable[[], None] | None = None,
 ) -> Iterator[RecordedEpisode]:
     """Records episodes 0, 1, …, each whole before it is yielded; episode i is a function of `seed + i` alone.
 
-    They are recorded in `policy.prepare(spec)`. Raises `EnvError` at once for a bad spec or policy;
-    later for an episode longer than `max_steps` and for a reward that is not finite.
+    They are recorded in `policy.prepare(spec)`. Raises `EnvError` at once for a bad spec or policy, and for seeds below
+    0 or above 2³² - 1; later for an episode longer than `max_steps` and for actions that are none of the environment's,
+    and `EnvFailedError` for an environment that raises, or gives what is no observation, reward, end or info, NaN
+    included. With `patience`, a call of the environment that takes longer raises `EnvStalledError`; where only the
+    end of the process ends it, `cleaning_up` is called before.
     """
-    if episodes < 1:
-        raise EnvError(f"episodes: found {episodes}, expected at least 1.")
+    whole("episodes", episodes, 1, MOST_EPISODES)
+    whole("max_steps", max_steps, 1, MOST_STEPS)
+    seeds(seed, episodes)
     spec = policy.prepare(spec)
-    env = make(spec)
+    watch = Watch(patience, cleaning_up)
+    try:
+        with watch:
+            watch.begin(f"environment {spec.id}", CONSTRUCTION)
+            env = make(spec, finite=True)
+    except BaseException:
+        watch.close()
+        raise
     try:
         # Refuses here what it cannot act in; it draws from a generator of its own.
         policy(env, np.random.default_rng(0))
     except BaseException:
         env.close()
+        watch.close()
         raise
-    return _episodes(env, spec, policy, episodes, seed, progress, max_steps)
+    return _episodes(env, spec, policy, episodes, seed, progress, max_steps, watch)
 
 
 def provenance(spec: EnvSpec, policy: Policy, *, episodes: int, seed: int) -> dict[str, Any]:
@@ -70,33 +87,38 @@ def _episodes(
     seed: int,
     progress: Progress | None,
     max_steps: int,
+    watch: Watch,
 ) -> Iterator[RecordedEpisode]:
     try:
         for i in range(episodes):
-            yield _episode(env, spec, policy, seed + i, max_steps)
+            with watch:
+                episode = _episode(env, spec, policy, seed + i, max_steps, watch)
+            yield episode
             if progress is not None:
                 progress(i + 1, episodes)
     finally:
         env.close()
+        watch.close()
 
 
-def _episode(env: gym.Env[Any, Any], spec: EnvSpec, policy: Policy, seed: int, max_steps: int) -> RecordedEpisode:
+def _episode(
+    env: gym.Env[Any, Any], spec: EnvSpec, policy: Policy, seed: int, max_steps: int, watch: Watch
+) -> RecordedEpisode:
     # The environment is seeded with `seed` itself: the policy's draws must not repeat its stream.
     actor = policy(env, np.random.default_rng([seed, _POLICY_STREAM]))
     options = dict(actor.reset_options) if actor.reset_options is not None else None
-    observation, info = env.reset(seed=seed, options=options)
-    recording = Recording(observation, seed)
     where = f"environment {spec.id}, seed {seed}"
+    watch.begin(where, RESET)
+    observation, info = env.reset(seed=seed, options=options)
+    watch.end()
+    recording = Recording(observation, seed)
     terminated = truncated = False
     while not (terminated or truncated):
         if len(recording) == max_steps:
             raise EnvError(endless(spec.id, seed, max_steps))
-        action = as_actions(np.asarray(actor.act(observation, info))[None], env.action_space, 1, spec.id)[0]
+        action = as_action(actor.act(observation, info), env.action_space, spec.id)
+        watch.begin(where, len(recording) + 1)
         observation, reward, terminated, truncated, info = env.step(action)
-        if not math.isfinite(reward):
-            raise EnvError(
-                f"{where}: reward {reward} at step {len(recording) + 1}, expected a finite "
-                "number. Look at the environment, and at the action it was given."
-            )
+        watch.end()
         recording.add(action, observation, float(reward), told_success(info, where))
-    return recording.finish(terminated=bool(terminated), truncated=bool(truncated))
+    return recording.finish(terminated=terminated, truncated=truncated)

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 
-from envs.errors import EnvError
+from envs.actions import Act, as_actions, ask
+from envs.errors import (
+    MOST_ENVS,
+    MOST_EPISODES,
+    MOST_STEPS,
+    EnvError,
+    EnvFailedError,
+    is_number,
+    seeds,
+    share,
+    shown,
+    whole,
+)
+from envs.guard import SUCCESS, told_success
 from envs.make import EnvSpec, make
+from envs.watch import Patience, Watch
+from envs.watcher import CONSTRUCTION, RESET
 
-Act = Callable[[Any, Any], tuple[Any, Any]]
-"""`act(observation, state) -> (action, state)`: observation (B, ...) or a dictionary of such arrays, action
-(B, ...). The state is the policy's own; None begins B new episodes."""
+__all__ = ["SUCCESS", "Act", "Evaluation", "Evaluator", "Progress", "as_actions", "evaluate", "stack", "told_success"]
 
 Progress = Callable[[int, int], None]
 """Called with (episodes finished, episodes in all)."""
 
 MAX_STEPS = 100_000
-
-SUCCESS = ("success", "is_success")
-"""Names under which infos tell of success; the first one that is there counts."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +68,33 @@ class Evaluator:
     that have ended, or were never needed, repeat an observation): matrix products of other sizes round
     differently. So the outcome depends on the spec, the policy, the seed and, in the last bits,
     `num_envs`; not on timing, nor on what was evaluated before.
+
+    With `patience`, a call of an environment that takes longer raises `EnvStalledError`.
     """
 
-    def __init__(self, spec: EnvSpec, *, num_envs: int = 10, max_steps: int = MAX_STEPS) -> None:
-        if num_envs < 1:
-            raise EnvError(f"num_envs: found {num_envs}, expected at least 1.")
+    def __init__(
+        self, spec: EnvSpec, *, num_envs: int = 10, max_steps: int = MAX_STEPS, patience: Patience | None = None
+    ) -> None:
+        whole("num_envs", num_envs, 1, MOST_ENVS)
+        whole("max_steps", max_steps, 1, MOST_STEPS)
         self.spec = spec
         self._num_envs = num_envs
         self._max_steps = max_steps
+        self._watch = Watch(patience)
         # One is made at once, so that a bad spec is refused here; the others when they are needed.
-        self._envs: list[gym.Env[Any, Any]] = [make(spec)]
+        self._envs: list[gym.Env[Any, Any]] = []
+        try:
+            with self._watch:
+                self._make()
+        except BaseException:
+            self._watch.close()
+            raise
         self._space = self._envs[0].action_space
+
+    def _make(self) -> None:
+        self._watch.begin(f"environment {self.spec.id}", CONSTRUCTION)
+        self._envs.append(make(self.spec, finite=True))
+        self._watch.end()
 
     def run(
         self,
@@ -86,15 +111,28 @@ class Evaluator:
         Box actions are clipped to their bounds. An episode succeeded if `info["success"]` or
         `info["is_success"]` was true at any of its steps. `discount` is for the discounted return alone.
         `reference_scores` is (lowest, highest).
-        Raises `EnvError` for an episode longer than `max_steps`, a reward that is not finite, actions
-        of the wrong shape, a discount outside [0, 1], and reference scores that are equal.
+        Raises `EnvError` for an episode longer than `max_steps`, for actions that are none of the environment's, for
+        seeds below 0 or above 2³² - 1, a discount outside [0, 1], and reference scores that are equal; and
+        `EnvFailedError` for an environment that raises, or gives what is no observation, reward, end or info, NaN
+        included.
         """
-        if episodes < 1:
-            raise EnvError(f"episodes: found {episodes}, expected at least 1.")
-        if not 0.0 <= discount <= 1.0:
-            raise EnvError(f"discount: found {discount}, expected a number in [0, 1].")
-        if reference_scores is not None and not reference_scores[1] > reference_scores[0]:
-            raise EnvError(f"reference scores: found {reference_scores}, expected (lowest, highest), not equal.")
+        whole("episodes", episodes, 1, MOST_EPISODES)
+        seeds(seed, episodes)
+        share("discount", discount)
+        if reference_scores is not None:
+            _check_scores(reference_scores)
+        with self._watch:
+            return self._run(act, episodes, int(seed), float(discount), reference_scores, progress)
+
+    def _run(
+        self,
+        act: Act,
+        episodes: int,
+        seed: int,
+        discount: float,
+        reference_scores: tuple[float, float] | None,
+        progress: Progress | None,
+    ) -> Evaluation:
         returns, discounted, lengths, successes = [], [], [], []
         for first in range(0, episodes, self._num_envs):
             seeds = [seed + i for i in range(first, min(first + self._num_envs, episodes))]
@@ -126,21 +164,31 @@ class Evaluator:
     ) -> list[_Outcome]:
         """Episodes that begin together. A recurrent policy's state then never mixes old rows and new."""
         while len(self._envs) < len(seeds):
-            self._envs.append(make(self.spec))
+            self._make()
+        name, watch = f"environment {self.spec.id}", self._watch
+        places = [f"{name}, seed {seed}" for seed in seeds]
         outcomes = [_Outcome(discount) for _ in seeds]
-        latest = [env.reset(seed=seed)[0] for env, seed in zip(self._envs, seeds, strict=False)]
+        latest = []
+        for env, seed, place in zip(self._envs, seeds, places, strict=False):
+            watch.begin(place, RESET)
+            latest.append(env.reset(seed=seed)[0])
+            watch.end()
         latest += [latest[0]] * (self._num_envs - len(seeds))
         running = list(range(len(seeds)))
         state = None
         while running:
-            actions, state = act(stack(latest), state)
+            actions, state = ask(act, stack(latest), state, name)
             actions = as_actions(actions, self._space, self._num_envs, self.spec.id)
             for i in running:
+                watch.begin(places[i], outcomes[i].steps + 1)
                 latest[i], reward, terminated, truncated, info = self._envs[i].step(actions[i])
-                where = f"environment {self.spec.id}, seed {seeds[i]}"
-                outcomes[i].add(float(reward), bool(terminated or truncated), told_success(info, where))
+                watch.end()
+                outcomes[i].add(float(reward), terminated or truncated, told_success(info, places[i]))
                 if not math.isfinite(outcomes[i].total):
-                    raise EnvError(f"{where}: reward {reward} at step {outcomes[i].steps}.")
+                    raise EnvFailedError(
+                        f"{places[i]}: rewards up to step {outcomes[i].steps} add up to {outcomes[i].total}, expected "
+                        "a finite return. Look at the environment's rewards."
+                    )
             ended = [i for i in running if outcomes[i].ended]
             running = [i for i in running if not outcomes[i].ended]
             if running and outcomes[running[0]].steps >= self._max_steps:
@@ -154,6 +202,7 @@ class Evaluator:
         for env in self._envs:
             env.close()
         self._envs.clear()
+        self._watch.close()
 
     def __enter__(self) -> Evaluator:
         return self
@@ -175,9 +224,10 @@ def evaluate(
     reference_scores: tuple[float, float] | None = None,
     progress: Progress | None = None,
     max_steps: int = MAX_STEPS,
+    patience: Patience | None = None,
 ) -> Evaluation:
     """Scores `act` once; see `Evaluator`, which keeps its environments for the next time."""
-    with Evaluator(spec, num_envs=num_envs, max_steps=max_steps) as evaluator:
+    with Evaluator(spec, num_envs=num_envs, max_steps=max_steps, patience=patience) as evaluator:
         return evaluator.run(
             act,
             episodes=episodes,
@@ -211,21 +261,6 @@ class _Outcome:
             self.success = success or bool(self.success)
 
 
-def told_success(info: Mapping[str, Any], where: str) -> bool | None:
-    """What a step's `info` says of success; None where it says nothing.
-
-    Raises `EnvError`, naming `where`, for anything but one boolean, 0 or 1: NaN, 0.5 and "no" say nothing that may be
-    guessed.
-    """
-    for name in SUCCESS:
-        if name in info:
-            value = np.asarray(info[name])
-            if value.size != 1 or value.dtype.kind not in "biuf" or value.item() not in (0, 1):
-                raise EnvError(f"{where}: info[{name!r}] is {info[name]!r}, expected one boolean, 0 or 1.")
-            return bool(value.item())
-    return None
-
-
 def stack(observations: list[Any]) -> Any:
     """Observations of several environments as one batch: arrays (B, ...), part by part in a dictionary."""
     first = observations[0]
@@ -234,19 +269,11 @@ def stack(observations: list[Any]) -> Any:
     return np.stack(observations)
 
 
-def as_actions(actions: Any, space: spaces.Space[Any], rows: int, where: str) -> Any:
-    """A policy's (B, ...) actions as the environment takes them: of its type, clipped to the bounds of a Box."""
-    if not isinstance(space, spaces.Box | spaces.Discrete):
-        raise EnvError(f"environment {where}: actions are {space}; only Box and Discrete spaces are supported.")
-    found = np.asarray(actions)
-    if found.shape != (rows, *(space.shape or ())):
-        raise EnvError(
-            f"environment {where}: the policy gave actions {found.shape}, expected {(rows, *(space.shape or ()))}. "
-            "Is it a policy for this environment?"
-        )
-    if isinstance(space, spaces.Discrete):
-        return found.astype(np.int64)
-    return np.clip(found, space.low, space.high).astype(space.dtype)
+def _check_scores(scores: tuple[float, float]) -> None:
+    """Raises `EnvError` for anything but two finite numbers, the second above the first."""
+    two = isinstance(scores, tuple | list) and len(scores) == 2 and all(map(is_number, scores))
+    if not two or not scores[1] > scores[0]:
+        raise EnvError(f"reference scores: found {shown(scores)}, expected (lowest, highest), not equal.")
 
 
 def endless(where: str, seed: int, max_steps: int) -> str:

@@ -16,9 +16,10 @@ from typing import Any
 import gymnasium as gym
 
 from envs.errors import EnvError
+from envs.guard import Blaming, Guarded
 from envs.spec import EnvSpec
 from envs.trust import OGBENCH_NAMES, check
-from envs.wrappers import FixedResetOptions, OwnRandomness, SelectObservation
+from envs.wrappers import FixedResetOptions, FlatObservations, OwnRandomness, SelectObservation, is_flat
 
 __all__ = ["EnvSpec", "make"]
 
@@ -38,28 +39,37 @@ _NOISE = (
 )
 
 
-def make(spec: EnvSpec) -> Env:
+def make(spec: EnvSpec, *, finite: bool = False) -> Env:
     """Makes the environment of `spec`; ids of other packages are registered when they are first asked for.
 
-    Raises `EnvError` for an unknown id (with ids close to it, or the package to install), for
-    arguments or reset options the environment does not take, for an observation key it lacks, and for
-    what data has named and only a person may (`envs.trust`): nothing of that has been imported then.
+    What it does and gives is held to what gymnasium says (`Guarded`; `finite` is its). Raises `EnvError` for an unknown
+    id (with ids close to it, or the package to install), for arguments or reset options the environment does not take,
+    for an observation key it lacks, and for what data has named and only a person may (`envs.trust`): nothing of that
+    has been imported then; and `EnvFailedError` for whatever else its construction raises.
     """
-    with _quiet():
+    given = f", kwargs {dict(spec.kwargs)}" if spec.kwargs else ""
+    with _quiet(), Blaming(lambda said: f"environment {spec.id}{given}: {said} in its construction"):
         register(spec.id)
         check(spec)
         env = _construct(spec)
         try:
-            if type(env.unwrapped).__module__.startswith("ogbench."):
-                env = OwnRandomness(env)
-            if spec.reset_options:
-                env = FixedResetOptions(env, spec.id, spec.reset_options)
-            if spec.observation_key is not None:
-                env = SelectObservation(env, spec.id, spec.observation_key)
-        except EnvError:
-            env.close()
+            return _wrapped(env, spec, finite)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                env.close()
             raise
-    return env
+
+
+def _wrapped(env: Env, spec: EnvSpec, finite: bool) -> Env:
+    if type(env.unwrapped).__module__.startswith("ogbench."):
+        env = OwnRandomness(env)
+    if spec.reset_options:
+        env = FixedResetOptions(env, spec.id, spec.reset_options)
+    if not is_flat(env.observation_space):
+        env = FlatObservations(env, spec.id)
+    if spec.observation_key is not None:
+        env = SelectObservation(env, spec.id, spec.observation_key)
+    return Guarded(env, spec.id, finite=finite)
 
 
 def register(id: str) -> None:
@@ -102,13 +112,6 @@ def _construct(spec: EnvSpec) -> Env:
         raise EnvError(f"environment {spec.id}: {error}") from error
     except (gym.error.Error, ModuleNotFoundError) as error:
         raise EnvError(_unknown(spec.id, error)) from error
-    except (TypeError, AssertionError, ValueError) as error:
-        raise EnvError(f"environment {spec.id}, kwargs {dict(spec.kwargs)}: {error}") from error
-    except Exception as error:
-        # Arguments from data may be wrong in ways that nobody here has thought of; a person's own keep their traceback.
-        if not spec.recorded:
-            raise
-        raise EnvError(f"environment {spec.id}, kwargs {dict(spec.kwargs)}: {error!r}") from error
 
 
 def _unknown(id: str, error: Exception) -> str:

@@ -11,8 +11,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from envs.actions import Act, ask_for_one
 from envs.errors import EnvError
-from envs.evaluate import Act, stack
+from envs.evaluate import stack
 from envs.spec import EnvSpec
 
 Env = gym.Env[Any, Any]
@@ -78,8 +79,8 @@ class ActPolicy(Policy):
 
         def act(observation: Any, info: dict[str, Any]) -> Any:
             nonlocal state
-            actions, state = self.act(stack([observation]), state)
-            return np.asarray(actions)[0]
+            action, state = ask_for_one(self.act, stack([observation]), state, f"policy {self.name}")
+            return action
 
         return Actor(act)
 

@@ -7,15 +7,20 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from envs.actions import Act, as_actions, ask
 from envs.episode import RecordedEpisode, Recording
-from envs.errors import EnvError
-from envs.evaluate import MAX_STEPS, Act, as_actions
+from envs.errors import MOST_ENVS, MOST_STEPS, EnvError, seeds, shown, whole
+from envs.evaluate import MAX_STEPS
+from envs.guard import Blaming
 from envs.spec import EnvSpec
 from envs.stepper import Stepper, VectorEnv
-from envs.vector import make_vector
+from envs.vector import let_go, make_vector
+from envs.watch import Patience, Watch
+from envs.watcher import CONSTRUCTION
 
 _LARGEST = float(np.finfo(np.float32).max)
 """That a policy is shown: learners compute in float32."""
@@ -35,9 +40,10 @@ class Rollout:
     Numbers that are not finite, such as a broken sensor's, are recorded as they come: whoever stores the episode
     decides what becomes of it. A policy sees 0 in their place, so that they are not its end too.
 
-    What a step or a reset raises goes to the caller as it is. The episodes under way are given up, the environments
-    are closed, and the next `run` makes new ones, with seeds not used before. Episodes that had ended by then are
-    handed over by the next `run` or `cut`.
+    What an environment raises, or gives though no environment may, is `EnvFailedError`; with `patience`, a call that
+    takes longer is `EnvStalledError`. The episodes under way are given up, the environments are closed, and the next
+    `run` makes new ones, with seeds not used before. Episodes that had ended by then are handed over by the next `run`
+    or `cut`.
     """
 
     def __init__(
@@ -48,17 +54,19 @@ class Rollout:
         seed: int,
         max_steps: int = MAX_STEPS,
         vector: Callable[[], VectorEnv] | None = None,
+        patience: Patience | None = None,
     ) -> None:
         """Makes the environments at once: what cannot be made or stepped is refused here, with `EnvError`."""
-        for name, value in (("num_envs", num_envs), ("max_steps", max_steps)):
-            if value < 1:
-                raise EnvError(f"{name}: found {value}, expected at least 1.")
+        whole("num_envs", num_envs, 1, MOST_ENVS)
+        whole("max_steps", max_steps, 1, MOST_STEPS)
+        seeds(seed, num_envs)
         self.spec = spec
+        self._watch = Watch(patience)
         self.steps_taken = 0
         """Transitions of all environments together, those of episodes that were given up included."""
         self._max_steps = max_steps
         self._make = vector if vector is not None else lambda: make_vector(spec, num_envs)
-        self._next_seed = seed
+        self._next_seed = int(seed)
         self._first_seed: int | None = None
         self._reset_all = True
         self.origins: list[int] = []
@@ -81,20 +89,21 @@ class Rollout:
         Raises `EnvError` for actions of the wrong shape and a policy that keeps a state, without a step; for a vector
         environment that does not keep to its mode, as a step that failed.
         """
-        if steps < 1:
-            raise EnvError(f"steps: found {steps}, expected at least 1.")
-        stepper = self._stepper if self._stepper is not None else self._open()
-        for _ in range(steps):
-            self._begin(stepper)
-            # Side by side, episodes end at different times: no one state begins them all.
-            actions, state = act(_finite(stepper.latest), None)
-            if state is not None:
-                raise EnvError(
-                    f"environment {self.spec.id}: the policy keeps a state ({type(state).__name__}) between steps, "
-                    "expected None: episodes side by side begin at different times. Put what it has to remember into "
-                    "the observation."
-                )
-            self._step(stepper, as_actions(actions, self.action_space, self.num_envs, self.spec.id))
+        whole("steps", steps, 1, MOST_STEPS)
+        where = f"environment {self.spec.id}"
+        with self._watch:
+            stepper = self._stepper if self._stepper is not None else self._open()
+            for _ in range(steps):
+                self._begin(stepper)
+                # Side by side, episodes end at different times: no one state begins them all.
+                actions, state = ask(act, _finite(stepper.latest), None, where)
+                if state is not None:
+                    raise EnvError(
+                        f"{where}: the policy keeps a state ({type(state).__name__}) between steps, expected None: "
+                        "episodes side by side begin at different times. Put what it has to remember into the "
+                        "observation."
+                    )
+                self._step(stepper, as_actions(actions, self.action_space, self.num_envs, self.spec.id))
         return self._hand_over()
 
     def cut(self) -> list[RecordedEpisode]:
@@ -114,7 +123,8 @@ class Rollout:
         """Gives up the episodes under way. A later `run` makes new environments."""
         vector = self._leave()
         if vector is not None:
-            vector.close()
+            let_go(vector)
+        self._watch.close()
 
     def __enter__(self) -> Rollout:
         return self
@@ -162,12 +172,17 @@ class Rollout:
     # --- Environments that come and go ---
 
     def _open(self) -> Stepper:
-        vector = self._make()
-        try:
-            stepper = Stepper(vector, f"environment {self.spec.id}")
-        except EnvError:
-            vector.close()
-            raise
+        where = f"environment {self.spec.id}"
+        with self._watch, Blaming(lambda said: f"{where}: {said} in its construction"):
+            self._watch.begin(where, CONSTRUCTION)
+            vector = self._make()
+            try:
+                if not isinstance(vector, gym.vector.VectorEnv):
+                    raise EnvError(f"{where}: found {shown(vector)}, expected a vector environment of gymnasium's.")
+                stepper = Stepper(vector, where, self._watch)
+            except EnvError:
+                let_go(vector)
+                raise
         self.num_envs = vector.num_envs
         self.action_space: spaces.Space[Any] = vector.single_action_space
         self._vector, self._stepper = vector, stepper
@@ -192,11 +207,10 @@ class Rollout:
         try:
             yield
         except BaseException:
-            vector = self._leave()
             # What is broken may not close either; the first error is the one to tell.
-            with contextlib.suppress(Exception):
-                if vector is not None:
-                    vector.close()
+            vector = self._leave()
+            if vector is not None:
+                let_go(vector)
             raise
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +11,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from envs.errors import EnvError
-from envs.evaluate import SUCCESS, told_success
+from envs.errors import EnvError, EnvFailedError, shown
+from envs.guard import FAILURE, REMEDY, STEP, SUCCESS, Blaming, judge, told_success
+from envs.watch import Watch
+from envs.watcher import RESET
 
 VectorEnv = gym.vector.VectorEnv[Any, Any, Any]
 
@@ -33,9 +37,13 @@ class Outcome:
 
 
 class Stepper:
-    """A vector environment whose episodes come out alike in every mode; `begin` and `step` take turns."""
+    """A vector environment whose episodes come out alike in every mode; `begin` and `step` take turns.
 
-    def __init__(self, vector: VectorEnv, where: str) -> None:
+    A reset and a step raise `EnvFailedError` for whatever the vector environment raises, and for what no vector
+    environment may give. `watch` is told of each call.
+    """
+
+    def __init__(self, vector: VectorEnv, where: str, watch: Watch | None = None) -> None:
         """Raises `EnvError`, naming `where`, for a mode that gymnasium lacks, and for observations that are neither
         arrays nor a dictionary of arrays."""
         # Without metadata gymnasium assumes NEXT_STEP, its default since 1.0 (`gymnasium.utils.performance`).
@@ -51,22 +59,39 @@ class Stepper:
         self._types = _types(vector.single_observation_space, where)
         self._vector = vector
         self._num_envs = vector.num_envs
+        self._judge = judge(vector.single_observation_space, (self._num_envs,))
+        self._watch = Watch(None) if watch is None else watch
+        self._steps = 0
+        self._beside = where
+        self._calling = Blaming(self._told)
         self.latest: Any = None
         """What a policy sees next, (B, ...) or a dictionary of such arrays; None before the first reset."""
         self._over = np.zeros(self._num_envs, dtype=np.bool_)
 
     def reset(self, seed: int | None = None) -> None:
         """Every environment begins anew, environment i from `seed + i` or with its own generator."""
-        observation, _ = self._vector.reset(seed=seed)
-        self.latest = _batch(observation)
+        self._beside = f"{self._where}, {self._num_envs} side by side"
+        if seed is not None:
+            self._beside += f" since seed {seed}"
+            self._steps = 0
+        self._reset(seed=seed)
         self._over = np.zeros(self._num_envs, dtype=np.bool_)
 
     def begin(self) -> None:
         """Resets those that have ended, where the mode leaves it to us."""
         if self._mode is AutoresetMode.DISABLED and self._over.any():
-            observation, _ = self._vector.reset(options={"reset_mask": self._over.copy()})
-            self.latest = _batch(observation)
+            self._reset(options={"reset_mask": self._over.copy()})
             self._over[:] = False
+
+    def _reset(self, **how: Any) -> None:
+        self._watch.begin(self._beside, RESET)
+        with self._calling:
+            found = self._vector.reset(**how)
+        self._watch.end()
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise self._wrong("reset gave", found, "(observations, infos)")
+        self.latest = self._batch(found[0])
+        self._infos(found[1])
 
     def under_way(self, i: int) -> bool:
         """Whether the next step is one of environment i, not its reset."""
@@ -82,9 +107,20 @@ class Stepper:
         `begin` comes before each step. Raises `EnvError` for a step without the final observation that the mode
         SAME_STEP promises.
         """
-        observation, rewards, terminated, truncated, infos = self._vector.step(actions)
+        self._steps += 1
+        self._watch.begin(self._beside, self._steps)
+        with self._calling:
+            found = self._vector.step(actions)
+        self._watch.end()
+        if not isinstance(found, tuple) or len(found) != 5:
+            raise self._wrong("step gave", found, STEP)
         resetting, same_step = self._over, self._mode is AutoresetMode.SAME_STEP
-        self.latest = _batch(observation)
+        self.latest = self._batch(found[0])
+        rewards = self._each("rewards", found[1], "biuf")
+        terminated, truncated = (
+            self._each(name, part, "b") for name, part in zip(("terminated", "truncated"), found[2:4], strict=True)
+        )
+        infos = self._infos(found[4])
         done = np.logical_or(terminated, truncated)
         # A step that was a reset has ended nothing, whatever it may say.
         self._over = np.zeros_like(done) if same_step else done & ~resetting
@@ -96,23 +132,25 @@ class Stepper:
             final = same_step and bool(done[i])
             outcomes.append(
                 Outcome(
-                    self._own(self._final(infos), i) if final else self.row(i),
+                    self._final(infos, i) if final else self.row(i),
                     float(rewards[i]),
                     bool(terminated[i]),
                     bool(truncated[i]),
                     # After a reset in the same step, infos are the reset's.
-                    _told(infos.get("final_info", {}) if final else infos, i, self._where),
+                    self._success(infos.get("final_info", {}) if final else infos, i),
                 )
             )
         return outcomes
 
-    def _final(self, infos: Mapping[str, Any]) -> Any:
+    def _final(self, infos: Mapping[str, Any], i: int) -> Any:
+        """The observation that ended an episode, from before the reset that followed in the same step."""
         if "final_obs" not in infos:
-            raise EnvError(
+            raise EnvFailedError(
                 f"{self._where}: an episode ended and the infos hold {sorted(infos)}, expected 'final_obs' as the mode "
                 "SAME_STEP promises: the observation that ended it is lost. Put it there, or use another mode."
             )
-        return infos["final_obs"]
+        with self._calling:
+            return self._own(infos["final_obs"], i)
 
     def _own(self, observations: Any, i: int) -> Any:
         """Row i, copied, in the types of the space: vectors reuse their buffers, and a final observation comes as the
@@ -125,17 +163,66 @@ class Stepper:
             found = {name: found[name][i] for name in self._types}
         return {name: np.array(found[name], dtype=dtype) for name, dtype in self._types.items()}
 
+    # --- What the vector environment gave ---
 
-def _batch(observation: Any) -> Any:
-    if isinstance(observation, Mapping):
-        return {name: np.asarray(part) for name, part in observation.items()}
-    return np.asarray(observation)
+    def _batch(self, found: Any) -> Any:
+        with self._calling:
+            observation, problem = self._judge(found)
+        if problem:
+            raise EnvFailedError(f"{self._where}: {problem} {self._when()}. {REMEDY}")
+        return observation
+
+    def _each(self, name: str, found: Any, kinds: str) -> np.ndarray:
+        """(B,): one for each environment, of these kinds of NumPy's types."""
+        with self._calling:
+            array = np.asarray(found)
+        if kinds == "b" and array.dtype.kind in "iu" and np.isin(array, (0, 1)).all():
+            array = array.astype(np.bool_)
+        if array.shape != (self._num_envs,) or array.dtype.kind not in kinds:
+            kind = "boolean" if kinds == "b" else "number"
+            raise self._wrong(f"{name} are", found, f"one {kind} for each of {self._num_envs} environments")
+        return array
+
+    def _infos(self, found: Any) -> Mapping[str, Any]:
+        if not isinstance(found, Mapping):
+            raise self._wrong("infos are", found, "a dictionary")
+        for failure in found.get(FAILURE, ()):
+            if failure is not None:
+                raise EnvFailedError(failure)
+        return found
+
+    def _success(self, infos: Any, i: int) -> bool | None:
+        """What the infos of all say of environment i: where there is a mask, only those in it said anything."""
+        with self._calling:
+            said = {name: infos[name][i] for name in SUCCESS if name in infos and _masked(infos, name, i)}
+        return told_success(said, f"{self._where}, number {i}")
+
+    def _wrong(self, what: str, found: Any, expected: str) -> EnvFailedError:
+        text = f"a tuple of {len(found)}" if isinstance(found, tuple) else shown(found)
+        return EnvFailedError(f"{self._where}: {what} {text} {self._when()}, expected {expected}. {REMEDY}")
+
+    def _told(self, said: str) -> str:
+        return f"{self._beside}: {_ended(self._vector) or said} {self._when()}"
+
+    def _when(self) -> str:
+        return f"at step {self._steps}" if self._steps else "in their reset"
 
 
-def _told(infos: Mapping[str, Any], i: int, where: str) -> bool | None:
-    """What the infos of all say of environment i: where there is a mask, only those in it said anything."""
-    said = {name: infos[name][i] for name in SUCCESS if name in infos and _masked(infos, name, i)}
-    return told_success(said, f"{where}, number {i}")
+def _ended(vector: VectorEnv) -> str:
+    """Which process of an environment has ended, and how; "" where none has, or there are none."""
+    processes = vector.processes if isinstance(vector, AsyncVectorEnv) else []
+    # Its pipe closes a moment before it is gone.
+    deadline = time.monotonic() + (0.5 if isinstance(sys.exception(), EOFError | OSError) else 0.0)
+    while processes:
+        gone = [(number, process.exitcode) for number, process in enumerate(processes) if process.exitcode is not None]
+        if gone:
+            number, status = gone[0]
+            how = f"signal {-status}" if status < 0 else f"exit status {status}"
+            return f"the process of number {number} ended ({how})"
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
+    return ""
 
 
 def _masked(infos: Mapping[str, Any], name: str, i: int) -> bool:

@@ -87,6 +87,7 @@ class Addresses:
             inside = np.minimum.reduce(at[:2], axis=None, initial=0) >= 0
         else:
             inside = np.minimum.reduce(at[0] - span, initial=0) >= -1 and np.minimum.reduce(at[1], initial=0) >= 0
+            inside = inside and np.minimum.reduce(span, initial=1) >= 1
         return at if inside else None
 
     def take(self, name: str, at: np.ndarray, offsets: np.ndarray | None = None) -> np.ndarray:

@@ -7,6 +7,7 @@ a link itself and never what it points to.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -25,21 +26,40 @@ def write_text(path: Path, text: str) -> None:
 def private_file(path: Path, permissions: int = 0o666) -> Iterator[BinaryIO]:
     """A new file under a private name beside `path`; at the end it is flushed to the disk and takes the name `path`.
 
-    An exception inside the block removes it and leaves `path` as it was. `permissions` are reduced by the umask.
+    An exception inside the block removes it and leaves `path` as it was. `permissions` are reduced by the umask. An
+    `OSError` names `path`, also where the system tells no name (a full disk) or that of the private file.
     """
     temporary = private_name(path)
-    file = os.fdopen(create(temporary, permissions), "wb")
+    with naming(path, temporary):
+        file = os.fdopen(create(temporary, permissions), "wb")
+        try:
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        sync(path.parent)
+
+
+_ON_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What the system says of a descriptor that is written to, without a name: no room, a quota, a limit, a bad disk."""
+
+
+@contextmanager
+def naming(path: Path, private: Path | None = None) -> Iterator[None]:
+    """An `OSError` of writing to `path` that leaves the block names it: so do those that name no file, or `private`,
+    which stands for it."""
     try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
+        yield
+    except OSError as error:
+        nameless = error.filename is None and error.errno in _ON_WRITING
+        if nameless or (private is not None and error.filename in (str(private), private)):
+            error.filename = str(path)
         raise
-    sync(path.parent)
 
 
 def private_name(path: Path) -> Path:

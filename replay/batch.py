@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import numpy as np
 
 from replay.errors import DataError
+from replay.ranges import Range, Share, check_fields
 from replay.schema import FOLLOWING
 
 Array = TypeVar("Array")
 """`numpy.ndarray` on the way to the learner, `torch.Tensor` inside it."""
 
 Kind = Literal["transitions", "windows", "episodes"]
+
+MOST_TOGETHER = 1_000_000
+"""Steps that are summed, or make a window."""
 
 
 @dataclass(frozen=True)
@@ -23,29 +27,22 @@ class Request:
     before work starts."""
 
     kind: Kind = "transitions"
-    n_step: int = 1
+    n_step: Annotated[int, Range(1, MOST_TOGETHER)] = 1
     """Rewards summed before bootstrapping (transitions only)."""
-    discount: float = 0.99
-    reward_scale: float = 1.0
+    discount: Share = 0.99
+    reward_scale: Annotated[float, Range(-1e30, 1e30)] = 1.0
     """The reward of a batch is `reward_scale * reward + reward_shift`, applied before discounting."""
-    reward_shift: float = 0.0
-    length: int = 1
+    reward_shift: Annotated[float, Range(-1e30, 1e30)] = 0.0
+    length: Annotated[int, Range(1, MOST_TOGETHER)] = 1
     """Steps of a window (windows only)."""
-    columns: tuple[str, ...] = ()
+    columns: Annotated[tuple[str, ...], Range(entries=10_000)] = ()
     """Columns beyond the standard ones, by name; they arrive in `Batch.extras`. Three are computed: `return_to_go`, and
     (transitions only) `next_action` and `has_next_action`; see `Store.gather`."""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("transitions", "windows", "episodes"):
-            raise DataError(f"request.kind: found {self.kind!r}, expected transitions, windows or episodes.")
-        if self.n_step < 1 or self.length < 1:
-            raise DataError(
-                f"request: n_step and length must be at least 1, found n_step={self.n_step}, length={self.length}."
-            )
+        check_fields(self, DataError, lambda name: f"request.{name}")
         if self.kind != "transitions" and self.n_step != 1:
             raise DataError(f"request.n_step: {self.n_step} with kind={self.kind!r}; n-step sums are for transitions.")
-        if not 0.0 <= self.discount <= 1.0:
-            raise DataError(f"request.discount: found {self.discount}, expected a number in [0, 1].")
         following = [name for name in self.columns if name in FOLLOWING]
         if self.kind != "transitions" and following:
             raise DataError(

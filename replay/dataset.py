@@ -13,11 +13,13 @@ from replay.batch import Batch, Request
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.ledger import Ledger, is_store
-from replay.manifest import Episodes, Manifest, Shards, check_files, check_statistics, fingerprint, read_manifest
+from replay.manifest import Episodes, Manifest, Shards, check_files, fingerprint, read_manifest
+from replay.ranges import fits, shown
 from replay.scan import scan
 from replay.schema import Column
 from replay.spaces import Box, Dict, Spaces, observation_columns
 from replay.store import Store, sample
+from replay.verify import check_values
 from replay.view import ALL, View
 
 _TRANSITIONS = Request()
@@ -50,8 +52,13 @@ class Dataset:
     @staticmethod
     def open(path: str | os.PathLike[str], *, verify: bool = False) -> Dataset:
         """Open the dataset at `path`: its manifest, then every file's size, footer and columns are checked, with
-        `verify` also the hash of every byte. Of an online store, the episodes that are live now; what comes later is
-        seen when it is opened again. Raises `DataError` naming the file, what was found and expected."""
+        `verify` also the hash of every byte, and whether values, flags and returns are what they should be.
+
+        Of an online store, the episodes that are live now; what comes later is seen when it is opened again. Raises
+        `DataError` naming the file, what was found and expected.
+        """
+        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+            raise DataError(f"dataset: found {shown(path)}, expected the name of a folder.")
         folder = Path(path).absolute()
         snapshot = sha256 = None
         if is_store(folder):
@@ -64,7 +71,8 @@ class Dataset:
         else:
             manifest, shards, episodes, sha256 = read_manifest(folder)
         check_files(manifest, shards, verify=verify)
-        check_statistics(folder, manifest)
+        if verify:
+            check_values(folder, manifest, shards, episodes)
         return Dataset(folder, manifest, shards, episodes, snapshot=snapshot, sha256=sha256)
 
     @property
@@ -124,22 +132,25 @@ class Dataset:
     def sample(
         self, *, seed: int, sequence: int, count: int, request: Request = _TRANSITIONS, split: str = "train"
     ) -> Batch[np.ndarray]:
-        """The batch at address (seed, sequence): the same rows whenever and wherever it is asked for."""
-        view, store = self._parts.get(split) or self._part(split)
+        """The batch at address (seed, sequence): the same rows whenever and wherever it is asked for. Raises
+        `DataError` for what cannot be given: a split without episodes, a count that memory cannot hold."""
+        view, store = self._part(split)
         return sample(view, store, seed=seed, sequence=sequence, count=count, request=request)
 
     def scan(
         self, request: Request = _TRANSITIONS, count: int = 4096, split: str = "train"
     ) -> Iterator[Batch[np.ndarray]]:
         """An ordered pass over everything in `split`: see `replay.scan`."""
-        view, store = self._parts.get(split) or self._part(split)
+        view, store = self._part(split)
         return scan(view, store, request, count)
 
     def episode(self, number: int) -> Episode:
         """Episode `number` as it is stored: its own rows, images encoded. IndexError beyond the last."""
+        if not fits(number, int):
+            raise DataError(f"{self.path}: episode: found {shown(number)}, expected a whole number.")
         if not 0 <= number < self.num_episodes:
             raise IndexError(f"{self.path}: episode {number} of {self.num_episodes}")
-        _, store = self._parts.get(ALL) or self._part(ALL)
+        _, store = self._part(ALL)
         entry = {name: column[number] for name, column in self.episodes.items()}
         values = store.episode(int(entry["shard"]), int(entry["first_row"]), int(entry["length"]))
         observations = {name: values[name] for name in observation_columns(self.spaces.observation)}
@@ -167,8 +178,9 @@ class Dataset:
             store.close()
 
     def _part(self, split: str) -> tuple[View, Store]:
-        view = self.view(split)
-        self._parts[split] = view, Store(view)
+        if not isinstance(split, str) or split not in self._parts:
+            view = self.view(split)
+            self._parts[split] = view, Store(view)
         return self._parts[split]
 
 

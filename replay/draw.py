@@ -8,18 +8,29 @@ harmless, and resuming a run takes one integer.
 from __future__ import annotations
 
 import threading
+from typing import Annotated, Any
 
 import numpy as np
 
 from replay.batch import Kind
 from replay.errors import DataError
-from replay.view import Rows, View, locate
+from replay.memory import require
+from replay.ranges import Range, fits, shown
+from replay.view import Rows, View, located
 
 TRAIN, VALIDATION, PROBE, REUSE, PRIORITY, FRESH = range(6)
 """Streams: independent sequences of the same seed."""
 
-_WORD = (1 << 64) - 1
 _UNIT = 2.0**-53
+_LARGEST = (1 << 63) - 1
+"""Of a seed or a sequence number."""
+_STREAMS = 1 << 16
+_MOST = 1 << 40
+"""Transitions in a draw: more than any machine holds."""
+_FEW = 1 << 20
+"""Transitions that are drawn without asking whether there is memory for them."""
+_DRAWN_BYTES = 100
+"""Of memory for each transition while it is drawn."""
 
 
 class _Generator(threading.local):
@@ -39,9 +50,11 @@ _generator = _Generator()
 
 
 def words(seed: int, stream: int, sequence: int, count: int) -> np.ndarray:
-    """uint64 (count,): the raw words at address (seed, stream, sequence). Longer draws begin with shorter ones."""
+    """uint64 (count,): the raw words at address (seed, stream, sequence). Longer draws begin with shorter ones. Raises
+    `DataError` for a seed or a sequence number that is none."""
+    check_address(seed, stream, sequence)
     generator = _generator
-    generator.key[0] = seed & _WORD
+    generator.key[0] = seed
     generator.key[1] = stream
     generator.counter[2] = sequence
     generator.philox.state = generator.state
@@ -51,6 +64,26 @@ def words(seed: int, stream: int, sequence: int, count: int) -> np.ndarray:
 def uniforms(seed: int, stream: int, sequence: int, count: int) -> np.ndarray:
     """float64 (count,) in [0, 1): the top 53 bits of each word."""
     return (words(seed, stream, sequence, count) >> 11) * _UNIT
+
+
+def check_address(seed: Any, stream: Any, sequence: Any) -> None:
+    """Raises `DataError` for what is no address of random words."""
+    for name, value, most in (("seed", seed, _LARGEST), ("stream", stream, _STREAMS), ("sequence", sequence, _LARGEST)):
+        if not (type(value) is int and 0 <= value <= most):  # which says the same in a tenth of the time
+            _check_whole(name, value, 0, most)
+
+
+def check_count(what: str, count: Any) -> None:
+    """Raises `DataError` for no number of transitions, and for one that memory cannot hold."""
+    if not (type(count) is int and 1 <= count <= _FEW):
+        _check_whole(f"{what}: count", count, 1, _MOST)
+        if count > _FEW:
+            require(_DRAWN_BYTES * int(count), f"{what}: count", f"a draw of {count:,}", "ask for fewer at once.")
+
+
+def _check_whole(name: str, value: Any, least: int, most: int) -> None:
+    if not fits(value, Annotated[int, Range(least, most)]):
+        raise DataError(f"{name}: found {shown(value)}, expected a whole number from {least} to {most}.")
 
 
 def draw(
@@ -70,8 +103,7 @@ def draw(
     their transitions, so that the probability of each transition stays the same and only the
     transitions of one draw become dependent. Where `kind` is episodes, they are the first of so many episodes.
     """
-    if count < 1:
-        raise DataError(f"draw: count is {count}, expected at least 1.")
+    check_count("draw", count)
     if view.transitions == 0:
         raise DataError("draw: the view has no transitions; it is one for gathering only (`view.extended`).")
     if kind == "episodes":
@@ -79,19 +111,19 @@ def draw(
             raise DataError(f"shards_per_draw: found {shards_per_draw}, but whole episodes are drawn from all shards.")
         return draw_episodes(view, seed=seed, sequence=sequence, count=count, stream=stream)
     if shards_per_draw is not None:
+        _check_whole("shards_per_draw", shards_per_draw, 1, _FEW)
         index = _few_shards(view, uniforms(seed, stream, sequence, shards_per_draw + 2 * count), shards_per_draw)
     elif view.weighted:
         index = _weighted(uniforms(seed, stream, sequence, 2 * count), view.shares, view.member_starts)
     else:
         index = _scale(words(seed, stream, sequence, count), view.transitions)
-    return locate(view, _ordered(index, view.transitions))
+    return located(view, _ordered(index, view.transitions))
 
 
 def draw_episodes(view: View, *, seed: int, sequence: int, count: int, stream: int = TRAIN) -> Rows:
     """The first steps of `count` episodes, with replacement, each equally likely (in a weighted view: among
     those of its dataset), sorted."""
-    if count < 1:
-        raise DataError(f"draw: count is {count}, expected at least 1.")
+    check_count("draw", count)
     if view.weighted:
         bounds = np.searchsorted(view.dataset, np.arange(len(view.members) + 1))
         episode = _weighted(uniforms(seed, stream, sequence, 2 * count), view.shares, bounds)
@@ -129,8 +161,6 @@ def _weighted(uniform: np.ndarray, shares: np.ndarray, starts: np.ndarray) -> np
 
 
 def _few_shards(view: View, uniform: np.ndarray, shards: int) -> np.ndarray:
-    if shards < 1:
-        raise DataError(f"shards_per_draw: found {shards}, expected at least 1.")
     count = (len(uniform) - shards) // 2
     size = np.diff(view.shard_starts)
     mass = size.astype(np.float64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from replay.errors import DataError
+from replay.ranges import Steps, check_fields
 
 
 @dataclass(frozen=True)
@@ -19,20 +19,15 @@ class Eviction:
     Raises `DataError` for a bound that makes no sense.
     """
 
-    max_transitions: int | None = None
+    max_transitions: Steps | None = None
     """Capacity: the oldest episodes go until no more transitions are left. The newest one stays, however long."""
-    max_age: int | None = None
+    max_age: Steps | None = None
     """Episodes go after which more transitions than this were inserted."""
     min_return: float | None = None
     """Episodes of a lower return go."""
 
     def __post_init__(self) -> None:
-        for name in ("max_transitions", "max_age"):
-            value: object = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise DataError(f"eviction, {name}: found {value!r}, expected a number of transitions from 1 on.")
-        if self.min_return is not None and not math.isfinite(self.min_return):
-            raise DataError(f"eviction, min_return: found {self.min_return}, expected a finite return.")
+        check_fields(self, DataError, lambda name: f"eviction, {name}")
 
     def to_json(self) -> dict[str, Any]:
         """The bounds that apply."""

@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from replay.errors import DataError
-from replay.records import MALFORMED, whole
+from replay.ranges import shown
+from replay.records import MALFORMED, loads, mapping, reason, text, whole
 from replay.regular import LONGEST, open_regular, read
 from replay.shard import ShardFile
 
@@ -94,9 +95,13 @@ class JournalReader:
 
     def _record(self, line: bytes, number: int) -> dict[str, Any]:
         try:
-            return dict(json.loads(line)["record"])
-        except (*MALFORMED, RecursionError) as error:
-            raise DataError(f"{self.path}, line {number}: not a record; restore the file from a copy.") from error
+            return mapping(mapping(loads(line, self.path), "line")["record"], "record")
+        except DataError:
+            raise
+        except MALFORMED as error:
+            raise DataError(
+                f"{self.path}, line {number}: not a record ({reason(error)}); restore the file from a copy."
+            ) from error
 
     def _opened(self) -> BinaryIO:
         try:
@@ -166,6 +171,8 @@ def held(folder: Path, snapshot: int) -> tuple[str, list[bytes]]:
     lines: list[bytes] = []
     with os.fdopen(open_regular(folder / JOURNAL), "rb") as file:
         while len(lines) < snapshot and (line := file.readline(LONGEST)):
+            if not line.endswith(b"\n"):
+                break  # no whole line, perhaps of endless length
             digest.update(line)
             lines.append(line)
     return digest.hexdigest(), lines
@@ -173,7 +180,9 @@ def held(folder: Path, snapshot: int) -> tuple[str, list[bytes]]:
 
 def segments(lines: Iterable[bytes]) -> list[ShardFile]:
     """The files that these lines inserted, by the names they have in the store. Raises `MALFORMED`."""
-    inserts = [record["insert"] for line in lines if "insert" in (record := json.loads(line)["record"])]
+    inserts = [
+        record["insert"] for line in lines if "insert" in (record := mapping(json.loads(line), "line")["record"])
+    ]
     return [file for number, insert in enumerate(inserts) for file in segment_files(insert, number).values()]
 
 
@@ -181,11 +190,12 @@ def segment_files(insert: Mapping[str, Any], number: int) -> dict[str, ShardFile
     """The files of one insert by column group, by the names they have in the store. Raises `MALFORMED` for those of
     another segment than `number`, and for numbers that are none."""
     files: dict[str, ShardFile] = {}
-    for group, file in insert["files"].items():
+    for group, file in mapping(insert["files"], "files").items():
+        file = mapping(file, "files")
         if file["file"] != segment_name(number, group):
-            raise ValueError(f"file: found {file['file']!r}, expected {segment_name(number, group)!r}")
-        sizes = whole(file["rows"], "rows"), whole(file["bytes"], "bytes")
-        files[group] = ShardFile(Path(SEGMENTS, file["file"]), *sizes, str(file["sha256"]))
+            raise ValueError(f"file: found {shown(file['file'])}, expected {shown(segment_name(number, group))}")
+        sizes = whole(file["rows"], "rows", 1), whole(file["bytes"], "bytes", 1)
+        files[group] = ShardFile(Path(SEGMENTS, file["file"]), *sizes, text(file["sha256"], "sha256"))
     return files
 
 

@@ -6,7 +6,9 @@ sampling; its number, its rows and its files stay.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import reprlib
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from replay.errors import DataError
 from replay.growing import Growing
 from replay.journal import JOURNAL, SEGMENTS, STORE, JournalReader, segment_files, segment_name
 from replay.manifest import EPISODE_COLUMNS, Episodes, Manifest, Shards, from_description
-from replay.records import MALFORMED, read_record, whole
+from replay.records import MALFORMED, flag, listed, listing, mapping, number, read_record, reason, text, whole
 from replay.schema import Column
 from replay.shard import ShardFile
 from replay.statistics import Moments
@@ -34,8 +36,27 @@ _BLOCK = 256
 _SIZES = ("episodes", "shards", "moments", "rows")
 
 
+def _success(value: Any, name: str) -> int:
+    """1, 0, or -1 where unknown."""
+    return whole(value, name, -1, 1)
+
+
+_FACTS: dict[str, Callable[[Any, str], Any]] = {
+    "first_row": whole,
+    "length": whole,
+    "terminated": flag,
+    "truncated": flag,
+    "return": number,
+    "task": text,
+    "source": text,
+    "success": _success,
+    "split": text,
+}
+"""What a line says of an episode, and what it must be."""
+
+
 def is_store(folder: Path) -> bool:
-    return (folder / STORE).is_file()
+    return os.path.isfile(folder / STORE)
 
 
 class Ledger:
@@ -104,7 +125,7 @@ class Ledger:
                 self._take_in(record)
             except MALFORMED as error:
                 raise DataError(
-                    f"{self.journal.path}, line {position.snapshot}: not a record of this store ({error!r}); "
+                    f"{self.journal.path}, line {position.snapshot}: not a record of this store ({reason(error)}); "
                     "restore the file from a copy."
                 ) from error
             self.journal.position = position
@@ -175,59 +196,86 @@ class Ledger:
         rows = self._size("rows", -1)
         match record:
             case {"insert": insert}:
-                rows += self._insert(insert)
+                rows += self._insert(mapping(insert, "insert"))
             case {"evict": evict}:
-                self._evict(evict)
+                self._evict(mapping(evict, "evict"))
             case _:
-                raise ValueError(f"found {', '.join(record)}, expected insert or evict")
+                raise ValueError(f"found {listed(record)}, expected insert or evict")
         sizes = (len(self._episodes), len(self._shards), len(self._moments), rows)
         self._sizes.extend({name: [size] for name, size in zip(_SIZES, sizes, strict=True)})
 
     def _insert(self, insert: Mapping[str, Any]) -> int:
         """Returns the rows of the segment."""
-        number = len(self._shards)
-        if insert["segment"] != number:
-            raise ValueError(f"segment {insert['segment']}, expected {number}")
+        segment = len(self._shards)
+        if whole(insert["segment"], "segment") != segment:
+            raise ValueError(f"segment {insert['segment']}, expected {segment}")
         files = {
-            group: replace(file, path=self.folder / file.path) for group, file in segment_files(insert, number).items()
+            group: replace(file, path=self.folder / file.path) for group, file in segment_files(insert, segment).items()
         }
         rows = {file.rows for file in files.values()}
-        episodes = insert["episodes"]
-        ids = [str(episode["id"]) for episode in episodes]
+        episodes = [mapping(episode, "episodes") for episode in listing(insert["episodes"], "episodes")]
+        ids = [text(episode["id"], "id") for episode in episodes]
         if files.keys() != self._groups or len(rows) != 1 or not episodes:
-            raise ValueError(f"files for {sorted(files)} with {sorted(rows)} rows, expected {sorted(self._groups)}")
+            raise ValueError(
+                f"files for {listed(sorted(files))} with {sorted(rows)} rows, expected {listed(sorted(self._groups))}"
+            )
         if any(name in self.numbers for name in ids) or len(set(ids)) < len(ids):
             raise ValueError("an id that was inserted before")
-        table = {name: [episode[name] for episode in episodes] for name in EPISODE_COLUMNS if name != "shard"}
+        table = {name: [fact(episode[name], name) for episode in episodes] for name, fact in _FACTS.items()}
+        remarks = [dict(mapping(episode["extra"], "extra")) for episode in episodes]
         _check_places(table["first_row"], table["length"], *rows)
         ends = self.transitions + np.cumsum(table["length"])
-        self._measured(insert["statistics"])
+        self._measured(mapping(insert["statistics"], "statistics"))
         self._moments_of.append(len(self._moments) - 1)
         self._episodes.extend(
-            {**table, "shard": [number] * len(ids), "end": ends, "gone": [_LIVES] * len(ids)}  # type: ignore[dict-item]
+            {**table, "shard": [segment] * len(ids), "end": ends, "gone": [_LIVES] * len(ids)}  # type: ignore[dict-item]
         )
         self.numbers.update(zip(ids, range(len(self.ids), len(self.ids) + len(ids)), strict=True))
         self.ids += ids
-        self.remarks += [dict(episode["extra"]) for episode in episodes]
+        self.remarks += remarks
         self._shards.append(files)
         return rows.pop()
 
     def _evict(self, evict: Mapping[str, Any]) -> None:
         snapshot = self.snapshot + 1
         gone = self._episodes["gone"]
-        numbers = np.asarray(evict["episodes"], np.int64)
-        if len(numbers) == 0 or numbers.min() < 0 or numbers.max() >= len(gone) or (gone[numbers] != _LIVES).any():
-            raise ValueError(f"evicts episodes {evict['episodes']}, which are not there")
+        said = [whole(number, "episodes") for number in listing(evict["episodes"], "episodes")]
+        numbers = np.asarray(said, np.int64)
+        if (
+            len(numbers) == 0
+            or numbers.max() >= len(gone)
+            or (gone[numbers] != _LIVES).any()
+            or len(set(said)) < len(said)
+        ):
+            raise ValueError(f"evicts episodes {reprlib.repr(said)}, which are not there")
         gone[numbers] = snapshot
-        for segment in np.unique(self._episodes["shard"][numbers]).tolist():
+        touched = np.unique(self._episodes["shard"][numbers])
+        # Of what is left of a segment, its line has new statistics.
+        bounds = np.searchsorted(self._episodes["shard"], [touched, touched + 1]).T.tolist()
+        expected = {
+            str(segment): segment
+            for segment, (start, stop) in zip(touched.tolist(), bounds, strict=True)
+            if (gone[start:stop] == _LIVES).any()
+        }
+        statistics_left = mapping(evict["statistics"], "statistics")
+        if statistics_left.keys() != expected.keys():
+            raise ValueError(
+                f"statistics: found those of segments {listed(sorted(statistics_left))}, expected "
+                f"{listed(sorted(expected))}"
+            )
+        for segment in touched.tolist():
             self._moments["gone"][self._moments_of[segment]] = snapshot
             self._moments_of[segment] = -1
-        for segment, entries in evict["statistics"].items():
-            self._measured(entries)
-            self._moments_of[int(segment)] = len(self._moments) - 1
+        for name, entries in statistics_left.items():
+            self._measured(mapping(entries, "statistics"))
+            self._moments_of[expected[name]] = len(self._moments) - 1
 
-    def _measured(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
-        values = {key: [entries[c.name][value]] for c in self._tensors for value, key in _keys(c)}
+    def _measured(self, entries: Mapping[str, Any]) -> None:
+        values: dict[str, list[Any]] = {}
+        for c in self._tensors:
+            name = f"statistics.{c.name}"
+            entry = statistics.from_json(mapping(entries[c.name], name), name, c.shape)
+            values |= {key: [entry[value]] for value, key in _keys(c)}
         self._moments.extend({"gone": [_LIVES], **values})
         if len(self._moments) % _BLOCK == 0:
             block: dict[str, list[Any]] = {}

@@ -14,6 +14,7 @@ import weakref
 from pathlib import Path
 from types import TracebackType
 
+from replay.atomic import naming
 from replay.errors import DataError
 
 
@@ -36,9 +37,16 @@ class Lock:
         _close_in_children(self)
         while self._descriptor is None:
             self._descriptor = self._take(what)
-        os.ftruncate(self._descriptor, 0)
         since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        os.pwrite(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}, since {since}\n".encode(), 0)
+        try:
+            with naming(path):
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(
+                    self._descriptor, f"process {os.getpid()} on {socket.gethostname()}, since {since}\n".encode(), 0
+                )
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let others have it. May be called again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from replay import journal, spaces, statistics
+from replay import journal, records, spaces, statistics
 from replay.atomic import write_text
 from replay.errors import DataError
-from replay.records import MALFORMED, not_whole, whole
+from replay.ranges import shown
+from replay.records import MALFORMED, check_depth, listed, listing, mapping, not_whole, whole
 from replay.references import FORMAT, SHARD_COLUMNS, VERSION, Origins, read_dataset, read_shards
 from replay.schema import Column, columns_of
 from replay.shard import ShardFile, map_shard
@@ -38,6 +39,16 @@ EPISODE_COLUMNS: dict[str, pa.DataType] = {
     "success": pa.int8(),
     "split": pa.string(),
 }
+_LARGEST = float(np.finfo(np.float64).max)
+_FACTS = {"terminated": (0, 1), "truncated": (0, 1), "success": (-1, 1), "return": (-_LARGEST, _LARGEST)}
+"""What may be said of an episode, from and to."""
+_EXPECTED = {
+    "terminated": "0 or 1",
+    "truncated": "0 or 1",
+    "success": "1, 0, or -1 where unknown",
+    "return": "a number",
+}
+
 Episodes = dict[str, np.ndarray]
 """The episodes table as arrays (N,), by column name; strings are object arrays. One entry per episode:
 shard, first_row, length (T), terminated and truncated (of the last step), return, task, source,
@@ -122,8 +133,20 @@ def describe(manifest: Manifest) -> dict[str, Any]:
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Whole or not at all, through to the disk."""
-    write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    """Whole or not at all, through to the disk. Raises `DataError` for a record that could not be read again."""
+    try:
+        check_depth(record)
+    except ValueError as error:
+        raise DataError(
+            f"{path.name}: {error}; shorten the provenance, of which children keep their parents'."
+        ) from error
+    try:
+        content = json.dumps(record, indent=1, allow_nan=False)
+    except ValueError as error:
+        raise DataError(
+            f"{path.name}: {error}; scale the columns whose numbers are that large, or drop them."
+        ) from error
+    write_text(path, content + "\n")
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes, str]:
@@ -139,18 +162,16 @@ def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes, str]:
     try:
         manifest = replace(
             described,
-            statistics={
-                name: {key: np.asarray(value) for key, value in entry.items()}
-                for name, entry in record["statistics"].items()
-            },
-            parents=tuple(dict(parent) for parent in record["parents"]),
+            statistics=_statistics(mapping(record["statistics"], "statistics"), described.columns),
+            parents=tuple(dict(mapping(parent, "parents")) for parent in listing(record["parents"], "parents")),
             counts={
-                name: whole(record["counts"][name], f"counts.{name}")
+                name: whole(records.part(mapping(record["counts"], "counts"), name, "counts"), f"counts.{name}")
                 for name in ("transitions", "episodes", "rows", "shards")
             },
         )
+        tables = mapping(record["tables"], "tables")
         shards = _shards(folder, manifest, record)
-        episodes = read_table(folder / "episodes.arrow", EPISODE_COLUMNS, record["tables"]["episodes.arrow"])
+        episodes = read_table(folder / "episodes.arrow", EPISODE_COLUMNS, mapping(tables["episodes.arrow"], "tables"))
     except DataError:
         raise
     except MALFORMED as error:
@@ -162,30 +183,38 @@ def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes, str]:
 def from_description(record: Mapping[str, Any], where: str) -> Manifest:
     """A manifest without numbers, of what `describe` gave; `where` names the file. Raises `DataError`."""
     try:
-        observation = spaces.from_json(record["spaces"]["observation"], f"{where}: spaces.observation")
-        action = spaces.from_json(record["spaces"]["action"], f"{where}: spaces.action")
+        said = mapping(record["spaces"], "spaces")
+        observation = spaces.from_json(said["observation"], f"{where}: spaces.observation")
+        action = spaces.from_json(said["action"], f"{where}: spaces.action")
         if not isinstance(action, (Box, Discrete)):
             raise DataError(f"{where}: spaces.action: found {type(action).__name__}, expected a box or discrete.")
-        columns = tuple(Column.from_json(entry, f"{where}: columns[{i}]") for i, entry in enumerate(record["columns"]))
+        columns = tuple(
+            Column.from_json(entry, f"{where}: columns[{i}]")
+            for i, entry in enumerate(listing(record["columns"], "columns"))
+        )
         extras: dict[str, Box] = {}
-        for name, entry in record["extras"].items():
+        for name, entry in mapping(record["extras"], "extras").items():
             extra = spaces.from_json(entry, f"{where}: extras.{name}")
             if not isinstance(extra, Box):
                 raise DataError(f"{where}: extras.{name}: found {type(extra).__name__}, expected a box.")
             extras[name] = extra
         scores = record["reference_scores"]
+        if scores is not None and len(listing(scores, "reference_scores")) != 2:
+            raise ValueError(f"reference_scores: found {len(scores)} numbers, expected 2")
         manifest = Manifest(
             spaces=Spaces(observation, action),
             columns=columns,
             extras=extras,
             statistics={},
-            provenance=dict(record["provenance"]),
-            reference_scores=None if scores is None else (float(scores[0]), float(scores[1])),
+            provenance=dict(mapping(record["provenance"], "provenance")),
+            reference_scores=None
+            if scores is None
+            else (records.number(scores[0], "reference_scores"), records.number(scores[1], "reference_scores")),
         )
         _check_columns(where, manifest)
     except DataError:
         raise
-    except (*MALFORMED, RecursionError) as error:
+    except MALFORMED as error:
         raise not_whole(where, error) from error
     return manifest
 
@@ -201,18 +230,16 @@ def check_files(manifest: Manifest, shards: Shards, *, verify: bool = False) -> 
             seen.add(file.path)
 
 
-def check_statistics(where: Path, manifest: Manifest) -> None:
-    """They must have the shapes of their columns, as whoever normalises by them expects. Raises `DataError`."""
-    shapes: dict[str, tuple[int, ...]] = {c.name: c.shape for c in manifest.columns if c.kind == "tensor"}
-    for name, shape in {**shapes, "return": ()}.items():
-        entry = manifest.statistics.get(name, {})
-        for key, expected in {"count": (), "mean": shape, "std": shape, "min": shape, "max": shape}.items():
-            value = np.asarray(entry.get(key))
-            if value.dtype.kind not in "iuf" or value.shape != expected:
-                raise DataError(
-                    f"{where}: statistics.{name}.{key}: found {value.dtype} of shape {value.shape}, expected numbers "
-                    f"of shape {expected}; restore it from a copy or ingest the dataset again."
-                )
+def _statistics(record: Mapping[str, Any], columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
+    """Of every numeric column and of the return, with the shapes of their columns, as whoever normalises by them
+    expects. Raises `MALFORMED`."""
+    shapes: dict[str, tuple[int, ...]] = {c.name: c.shape for c in columns if c.kind == "tensor"}
+    return {
+        name: statistics.from_json(
+            mapping(records.part(record, name, "statistics"), f"statistics.{name}"), f"statistics.{name}", shape
+        )
+        for name, shape in {**shapes, "return": ()}.items()
+    }
 
 
 def fingerprint(folder: Path, snapshot: int | None = None) -> str:
@@ -223,12 +250,15 @@ def fingerprint(folder: Path, snapshot: int | None = None) -> str:
 
 def _check_columns(where: str, manifest: Manifest) -> None:
     """The columns must be those of the spaces and extras; only their groups are free (a child's overrides)."""
-    expected = {c.name: replace(c, group="") for c in columns_of(manifest.spaces, manifest.extras)}
+    try:
+        expected = {c.name: replace(c, group="") for c in columns_of(manifest.spaces, manifest.extras)}
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
     found = {c.name: replace(c, group="") for c in manifest.columns}
     if found != expected or len(found) != len(manifest.columns):
         wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
         raise DataError(
-            f"{where}: columns {', '.join(wrong)} do not fit the spaces and extras; restore it from a copy "
+            f"{where}: columns {listed(wrong)} do not fit the spaces and extras; restore it from a copy "
             f"or ingest the dataset again."
         )
 
@@ -241,13 +271,16 @@ def _shards(folder: Path, manifest: Manifest, record: Mapping[str, Any]) -> Shar
     for number, group, file in read_shards(folder, record):
         if not 0 <= number < count:
             raise DataError(f"{where}: shard {number} of {count}; restore the file from a copy.")
-        found.setdefault(number, {})[group] = origins.find(file)
+        files = found.setdefault(number, {})
+        if group in files:
+            raise DataError(f"{where}: shard {number} has two files for {shown(group)}; restore the file from a copy.")
+        files[group] = origins.find(file)
     for number in range(count):
         files = found.get(number, {})
         if set(files) != groups:
             raise DataError(
-                f"{where}: shard {number} has files for {sorted(files)}, the columns need {sorted(groups)}; "
-                f"restore the file from a copy."
+                f"{where}: shard {number} has files for {listed(sorted(files))}, the columns need "
+                f"{listed(sorted(groups))}; restore the file from a copy."
             )
         if len({file.rows for file in files.values()}) != 1:
             raise DataError(f"{where}: the files of shard {number} differ in rows; restore the file from a copy.")
@@ -261,7 +294,8 @@ def _shards(folder: Path, manifest: Manifest, record: Mapping[str, Any]) -> Shar
 
 
 def _check_episodes(folder: Path, manifest: Manifest, shards: Shards, episodes: Episodes) -> None:
-    """Episodes must lie inside their shards, in order, without overlap: every address is computed from them."""
+    """Episodes must lie inside their shards, in order, without overlap: every address is computed from them. What else
+    is said of them must be possible."""
     where = folder / "episodes.arrow"
     shard_number, first, length = (episodes[name].astype(np.int64) for name in ("shard", "first_row", "length"))
     if len(length) != manifest.counts["episodes"] or int(length.sum()) != manifest.counts["transitions"]:
@@ -284,3 +318,11 @@ def _check_episodes(folder: Path, manifest: Manifest, shards: Shards, episodes: 
             f"{where}: episode {bad} (shard {shard_number[bad]}, first row {first[bad]}, {length[bad]} steps) lies "
             f"outside its shard or over another episode; restore the file from a copy."
         )
+    for name, (least, most) in _FACTS.items():
+        wrong = ~((episodes[name] >= least) & (episodes[name] <= most))
+        if wrong.any():
+            bad = int(np.argmax(wrong))
+            raise DataError(
+                f"{where}: episode {bad}: {name}: found {episodes[name][bad]}, expected {_EXPECTED[name]}; restore the "
+                "file from a copy."
+            )

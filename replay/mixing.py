@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 from replay.batch import Kind
-from replay.draw import FRESH, draw
+from replay.draw import FRESH, check_address, check_count, draw
 from replay.errors import DataError
+from replay.ranges import MOST_STEPS, Range, Share, check_fields, expected, fits, shown
 from replay.view import Rows, View, concatenate_rows
 
 
@@ -20,15 +22,12 @@ class Mixing:
     either, every transition is equally likely, logged or fresh: one growing buffer, as in AWAC and IQL.
     """
 
-    share: float | None = None
-    final_share: float | None = None
-    steps: int = 0
+    share: Share | None = None
+    final_share: Share | None = None
+    steps: Annotated[int, Range(0, MOST_STEPS)] = 0
 
     def __post_init__(self) -> None:
-        for name in ("share", "final_share"):
-            value = getattr(self, name)
-            if value is not None and not 0.0 <= value <= 1.0:
-                raise DataError(f"{name}: found {value}, expected a share in [0, 1].")
+        check_fields(self, DataError)
         if self.final_share is not None and (self.share is None or self.steps < 1):
             raise DataError("final_share: needs a share to begin with, and at least one step to get there.")
 
@@ -63,6 +62,10 @@ def draw_mixed(
     Shards and indices of the fresh ones are numbered behind those of the logged view, as in `view.extended`.
     Raises `DataError` where the share asks for rows of a view that is not there.
     """
+    if not fits(share, Share):
+        raise DataError(f"share: found {shown(share)}, expected {expected(Share)}.")
+    check_count("draw", count)
+    check_address(seed, FRESH, sequence)
     new = fresh_count(share, sequence, count)
     parts: list[Rows] = []
     if count > new:

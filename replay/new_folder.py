@@ -32,6 +32,9 @@ class NewFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        name = os.fspath(path)
+        if not name or "\0" in name:
+            raise DataError(f"folder: found {name!r}, expected a name; give the new folder one.")
         self.path = Path(path).absolute()
         self._lock: Lock | None = None
         self._partial: Path | None = None

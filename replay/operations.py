@@ -22,6 +22,8 @@ from replay.dataset import Dataset
 from replay.errors import DataError
 from replay.manifest import Episodes, Shards, check_files
 from replay.new_folder import NewFolder
+from replay.ranges import Seed, Share, expected, fits, shown
+from replay.records import listed
 from replay.relabel import relabel
 from replay.schema import Column
 from replay.statistics import Moments
@@ -62,7 +64,7 @@ def filter(dataset: Dataset, out: str | Path, where: str) -> Dataset:
     """The episodes for which `where` holds, such as `return > 100 and success == 1`. Raises `DataError` if none."""
     keep = select(where, dataset.episodes)
     if not keep.any():
-        raise DataError(f"{dataset.path}: no episode of {dataset.num_episodes} satisfies {where!r}. Loosen it.")
+        raise DataError(f"{dataset.path}: no episode of {dataset.num_episodes} satisfies {shown(where)}. Loosen it.")
     used = np.unique(dataset.episodes["shard"][keep])
     shards = [dataset.shards[number] for number in used]
     episodes = {name: column[keep] for name, column in dataset.episodes.items()}
@@ -82,8 +84,10 @@ def split(dataset: Dataset, out: str | Path, fractions: Mapping[str, float], see
 
     Whole episodes, drawn by `seed`; the counts are the nearest to the fractions, which must sum to 1.
     """
-    if not fractions or any(not fraction >= 0 for fraction in fractions.values()):
-        raise DataError(f"split: found {dict(fractions)}, expected names with fractions of at least 0.")
+    if not fits(fractions, dict[str, Share]) or not fractions:
+        raise DataError(f"split: found {shown(fractions)}, expected names with fractions of at least 0, at most 1.")
+    if not fits(seed, Seed):
+        raise DataError(f"split, seed: found {shown(seed)}, expected {expected(Seed)}.")
     if abs(sum(fractions.values()) - 1) > 1e-6:
         raise DataError(f"split: the fractions sum to {sum(fractions.values()):g}, expected 1.")
     n = dataset.num_episodes
@@ -134,8 +138,8 @@ def _same_columns(first: Dataset, other: Dataset) -> None:
             )
     if first.extras != other.extras:
         raise DataError(
-            f"merge: extra columns differ: {first.path} has {', '.join(first.extras) or 'none'}, "
-            f"{other.path} has {', '.join(other.extras) or 'none'}. Relabel one to have the other's."
+            f"merge: extra columns differ: {first.path} has {listed(first.extras) or 'none'}, "
+            f"{other.path} has {listed(other.extras) or 'none'}. Relabel one to have the other's."
         )
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from replay.draw import PRIORITY, uniforms
+from replay.draw import PRIORITY, check_count, uniforms
 from replay.errors import DataError
-from replay.view import Rows, View, locate
+from replay.memory import require
+from replay.ranges import Range, Steps, expected, fits, shown
+from replay.view import Rows, View, located
+
+Exponent = Annotated[float, Range(0, 10)]
+_BYTES = 40
+"""Of memory for each transition: a tree of twice as many numbers as the next power of two, and a flag."""
 
 
 class Priorities:
@@ -20,10 +26,14 @@ class Priorities:
     """
 
     def __init__(self, transitions: int, *, exponent: float = 0.6, importance_exponent: float = 0.4) -> None:
-        if transitions < 1:
-            raise DataError(f"priorities: found {transitions} transitions, expected at least 1.")
-        if exponent < 0 or importance_exponent < 0:
-            raise DataError(f"priorities: exponents {exponent} and {importance_exponent} must not be negative.")
+        if not fits(transitions, Steps):
+            raise DataError(f"priorities: found {shown(transitions)} transitions, expected {expected(Steps)}.")
+        for name, value in (("exponent", exponent), ("importance_exponent", importance_exponent)):
+            if not fits(value, Exponent):
+                raise DataError(f"priorities, {name}: found {shown(value)}, expected {expected(Exponent)}.")
+        require(
+            _BYTES * int(transitions), "priorities", f"those of {transitions:,} transitions", "draw without priorities."
+        )
         self.transitions = transitions
         self.exponent = exponent
         self.importance_exponent = importance_exponent
@@ -45,6 +55,7 @@ class Priorities:
         if view.transitions != self.transitions or view.weighted:
             found = "a weighted view" if view.weighted else f"a view of {view.transitions} transitions"
             raise DataError(f"priorities: made for {self.transitions} unweighted transitions, found {found}.")
+        check_count("priorities", count)
         total = self._levels[0][0]
         left = uniforms(seed, stream, sequence, count) * total
         index = np.zeros(count, np.int64)
@@ -58,7 +69,7 @@ class Priorities:
         index.sort()
         probability = self._levels[-1][index] / total
         weight = (self.transitions * probability) ** -self.importance_exponent
-        return locate(view, index, (weight / weight.max()).astype(np.float32))
+        return located(view, index, (weight / weight.max()).astype(np.float32))
 
     def update(self, index: np.ndarray, priority: np.ndarray) -> None:
         """Set the priorities (B,) of transitions `index` (B,); of an index that comes twice, the last counts.
@@ -76,8 +87,12 @@ class Priorities:
             raise DataError(f"priorities: index {index.min()} to {index.max()} of {self.transitions} transitions.")
         distinct, last = np.unique(index[::-1], return_index=True)
         value = priority[::-1][last]
+        with np.errstate(over="ignore", under="ignore"):
+            power = value**self.exponent
+        if not (np.isfinite(power).all() and power.all()):
+            raise DataError(f"priorities: found one whose power {self.exponent} float64 cannot hold; scale the errors.")
         self._fresh[distinct] = False
-        self._levels[-1][distinct] = value**self.exponent
+        self._levels[-1][distinct] = power
         if value.max() > self._highest:
             self._highest = float(value.max())
             self._levels[-1][: self.transitions][self._fresh] = self._highest**self.exponent
@@ -96,13 +111,22 @@ class Priorities:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises `DataError` for a state of another number of transitions."""
-        powers = np.asarray(state["powers"], np.float64)
-        if powers.shape != (self.transitions,):
-            raise DataError(f"priorities: the state has shape {powers.shape}, expected ({self.transitions},).")
+        """Raises `DataError` for a state of another number of transitions, or one that says what cannot be."""
+        found = {name: np.asarray(state.get(name)) for name in ("powers", "fresh", "highest")}
+        shapes = {"powers": (self.transitions,), "fresh": (self.transitions,), "highest": ()}
+        for name, array in found.items():
+            if array.shape != shapes[name] or array.dtype.kind not in "biuf":
+                raise DataError(
+                    f"priorities, {name}: found {array.dtype} of shape {array.shape}, expected {shapes[name]}."
+                )
+            if not (np.isfinite(array).all() and (array >= 0).all()):
+                raise DataError(f"priorities, {name}: found one that is negative or no number.")
+        powers = found["powers"].astype(np.float64)
+        if not powers.any() or found["highest"] == 0:
+            raise DataError("priorities: found none above 0, with which nothing could be drawn.")
         self._levels[-1][: self.transitions] = powers
-        self._fresh = np.asarray(state["fresh"]).astype(bool)
-        self._highest = float(state["highest"])
+        self._fresh = found["fresh"].astype(bool)
+        self._highest = float(found["highest"])
         self._sum_up()
 
     def _sum_up(self) -> None:

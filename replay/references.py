@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from replay import journal
 from replay.errors import DataError
-from replay.records import MALFORMED, not_whole, read_record, whole
+from replay.ranges import shown
+from replay.records import MALFORMED, listing, mapping, not_whole, read_record, text, whole
 from replay.shard import ShardFile
 from replay.tables import read_table
 
@@ -45,7 +46,7 @@ class Origins:
 
     def __init__(self, folder: Path, parents: Sequence[Record]) -> None:
         self._folder = folder
-        self._home = folder.resolve()
+        self._home = Path(os.path.realpath(folder))
         self._real = _RealPaths()
         self._theirs: dict[Path, ShardFile] = {}
         """What parents list as their own, by real path."""
@@ -54,10 +55,14 @@ class Origins:
         while waiting:
             child, parent = waiting.pop()
             name = plain(parent["path"], f"{child / 'dataset.json'}: parents.path")
-            home = Path(os.path.normpath(child / name)).resolve()
-            if (home, parent["sha256"]) in seen:
+            # Not `Path.resolve`, which raises for a link that leads to itself; whoever opens that is told.
+            home, sha256 = (
+                Path(os.path.realpath(os.path.normpath(child / name))),
+                text(parent["sha256"], "parents.sha256"),
+            )
+            if (home, sha256) in seen:
                 continue
-            seen.add((home, parent["sha256"]))
+            seen.add((home, sha256))
             files, further = _read_parent(folder, home, parent)
             for file in files:
                 # What a parent has from parents of its own, those list.
@@ -74,8 +79,8 @@ class Origins:
         theirs = replace(file, path=self._real(Path(os.path.normpath(self._home / name))))
         if self._theirs.get(theirs.path) != theirs:
             raise DataError(
-                f"{where}: found {name!r}, which is neither in the dataset's folder nor a file of a parent that it "
-                "records. Do not use this dataset unless you know who made it; then have them `copy` it, so that it "
+                f"{where}: found {shown(name)}, which is neither in the dataset's folder nor a file of a parent that "
+                "it records. Do not use this dataset unless you know who made it; then have them `copy` it, so that it "
                 "holds its own files."
             )
         return theirs
@@ -98,8 +103,8 @@ def plain(name: Any, where: str) -> str:
     else:
         return name
     raise DataError(
-        f"{where}: found {name!r}, {wrong}; expected a path relative to the dataset's folder. Do not use this dataset "
-        "unless you know who made it, and have it made again."
+        f"{where}: found {shown(name)}, {wrong}; expected a path relative to the dataset's folder. Do not use this "
+        "dataset unless you know who made it, and have it made again."
     )
 
 
@@ -112,11 +117,12 @@ def read_shards(folder: Path, record: Record) -> Iterator[tuple[int, str, ShardF
     """The rows of shards.arrow: number of the shard, column group, and the file by the name it has there. Raises
     `DataError`, and `MALFORMED` for a dataset.json that says nothing of it."""
     path = folder / "shards.arrow"
-    table = read_table(path, SHARD_COLUMNS, record["tables"][path.name])
+    tables = mapping(record["tables"], "tables")
+    table = read_table(path, SHARD_COLUMNS, mapping(tables[path.name], f"tables.{path.name}"))
     columns = (table[column].tolist() for column in SHARD_COLUMNS)
     for number, group, name, rows, size, sha256 in zip(*columns, strict=True):
         if rows < 1 or size < 1:
-            raise DataError(f"{path}: {name!r} has {rows} rows and {size} bytes; restore the file from a copy.")
+            raise DataError(f"{path}: {shown(name)} has {rows} rows and {size} bytes; restore the file from a copy.")
         yield number, group, ShardFile(Path(plain(name, f"{path}: file")), rows, size, sha256)
 
 
@@ -135,7 +141,9 @@ def _read_parent(child: Path, home: Path, parent: Record) -> tuple[Iterable[Shar
         raise DataError(changed)
     try:
         if snapshot is None:
-            return [file for *_, file in read_shards(home, record)], list(record["parents"])
+            return [file for *_, file in read_shards(home, record)], [
+                mapping(entry, "parents") for entry in listing(record["parents"], "parents")
+            ]
         return journal.segments(lines), []
     except DataError:
         raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from replay.children import folder, provenance, write
 from replay.dataset import Dataset
 from replay.episode import Episode
 from replay.errors import DataError
+from replay.hooks import applied
 from replay.manifest import Episodes, Shards
 from replay.readers.source import box
 from replay.schema import Column, columns_of, filler
@@ -70,8 +73,10 @@ class _Relabelling:
         for name in names:
             if name in existing and existing[name].kind == "image":
                 raise DataError(f"relabel: {name} holds pictures; ingest the dataset again with a reward function.")
-        generations = [int(c.group.split(".")[1]) for c in dataset.columns if c.group.startswith("override.")]
-        self.group = f"override.{max(generations, default=0) + 1}"
+        groups = {column.group for column in dataset.columns}
+        generations = [int(found[1]) for name in groups if (found := re.fullmatch(r"override\.([0-9]{1,9})", name))]
+        later = itertools.count(max(generations, default=0) + 1)
+        self.group = next(name for n in later if (name := f"override.{n}") not in groups)
         self.extras = dict(dataset.extras)
         self.columns = self._layout(self._first_extras())
         self._moments = {name: Moments(column.shape) for name, column in self._changed.items()}
@@ -160,13 +165,7 @@ class _Relabelling:
         return made
 
     def _call(self, i: int) -> Episode:
-        made = self.function(self.dataset.episode(i))
-        if not isinstance(made, Episode):
-            raise DataError(
-                f"relabel: the function returned {type(made).__name__}, expected an Episode; "
-                "use dataclasses.replace(episode, reward=...)."
-            )
-        return made
+        return applied(self.function, self.dataset.episode(i), f"{self.dataset.path}: episode {i}")
 
     def _tags(
         self,

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from replay.batch import Batch, Request
-from replay.errors import DataError
+from replay.draw import check_count
 from replay.store import Store
-from replay.view import Rows, View, locate
+from replay.view import Rows, View, located
 
 
 def scan(view: View, store: Store, request: Request, count: int) -> Iterator[Batch[np.ndarray]]:
@@ -19,8 +19,7 @@ def scan(view: View, store: Store, request: Request, count: int) -> Iterator[Bat
     other without overlap from the start of each episode), or in its episode. Weights of a view are
     ignored. Raises `DataError` as `Store.gather` does.
     """
-    if count < 1:
-        raise DataError(f"scan: count is {count}, expected at least 1.")
+    check_count("scan", count)
     return _batches(view, store, request, count)
 
 
@@ -36,7 +35,7 @@ def _batches(view: View, store: Store, request: Request, count: int) -> Iterator
     for number, start in enumerate(range(0, total, count)):
         place = np.arange(start, min(start + count, total))
         if request.kind == "transitions":
-            rows = locate(view, place)
+            rows = located(view, place)
         else:
             episode = np.searchsorted(first[1:], place, "right")
             step = (place - first[episode]) * stride

@@ -10,7 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from replay.errors import DataError
-from replay.spaces import Box, Discrete, Image, Leaf, Spaces, observation_columns
+from replay.ranges import shown
+from replay.records import listing, mapping, reason, text, whole
+from replay.spaces import Box, Discrete, Image, Leaf, Spaces, from_json, observation_columns, to_json
 
 CORE = "core"
 """The group of the small fixed-width columns; each image column has a group of its own."""
@@ -73,20 +75,23 @@ class Column:
         }
 
     @staticmethod
-    def from_json(record: dict[str, Any], where: str) -> Column:
+    def from_json(record: Any, where: str) -> Column:
         """Raises `DataError`, naming `where`, for a record that is no column."""
         try:
+            record = mapping(record, "column")
             column = Column(
-                str(record["name"]),
-                str(record["dtype"]),
-                tuple(int(n) for n in record["shape"]),
+                text(record["name"], "name"),
+                text(record["dtype"], "dtype"),
+                tuple(whole(n, "shape") for n in listing(record["shape"], "shape")),
                 record["kind"],
-                str(record["group"]),
+                text(record["group"], "group"),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: not a column ({error!r} in {record!r}); was it edited by hand?") from error
+        except (KeyError, ValueError) as error:
+            raise DataError(
+                f"{where}: not a column ({reason(error)}); restore it from a copy or ingest the dataset again."
+            ) from error
         if column.kind not in ("tensor", "image"):
-            raise DataError(f"{where}.kind: found {column.kind!r}, expected tensor or image.")
+            raise DataError(f"{where}.kind: found {shown(column.kind)}, expected tensor or image.")
         return check_column(column, where)
 
 
@@ -95,14 +100,17 @@ def check_column(column: Column, where: str) -> Column:
     if column.dtype not in DTYPES:
         remedy = "store booleans as uint8" if column.dtype == "bool" else "cast it"
         known = ", ".join(DTYPES)
-        raise DataError(f"{where}: column {column.name!r} has dtype {column.dtype!r}; {remedy}; known: {known}.")
+        raise DataError(
+            f"{where}: column {shown(column.name)} has dtype {shown(column.dtype)}; {remedy}; known: {known}."
+        )
+    shape = shown(column.shape)
     if min(column.shape, default=1) < 1:
         raise DataError(
-            f"{where}: column {column.name!r} has shape {column.shape}, which holds no numbers; leave the column out."
+            f"{where}: column {shown(column.name)} has shape {shape}, which holds no numbers; leave the column out."
         )
     if math.prod(column.shape) > _MOST_ITEMS:
         raise DataError(
-            f"{where}: column {column.name!r} has shape {column.shape}, expected at most {_MOST_ITEMS} numbers a row."
+            f"{where}: column {shown(column.name)} has shape {shape}, expected at most {_MOST_ITEMS} numbers a row."
         )
     return column
 
@@ -110,7 +118,8 @@ def check_column(column: Column, where: str) -> Column:
 def columns_of(spaces: Spaces, extras: Mapping[str, Box]) -> tuple[Column, ...]:
     """The columns of a dataset with these spaces: observations, action, reward, flags, then the extras by name.
 
-    Raises `DataError` for an extra whose name is taken, or for a dtype that cannot be mapped.
+    Raises `DataError` for an extra whose name is taken, for a dtype that cannot be mapped, and for spaces that no
+    dataset can hold.
     """
     columns = [_observation(name, space) for name, space in observation_columns(spaces.observation).items()]
     columns.append(Column("action", spaces.action.dtype, spaces.action.shape))
@@ -119,9 +128,12 @@ def columns_of(spaces: Spaces, extras: Mapping[str, Box]) -> tuple[Column, ...]:
     columns.append(Column("truncated", "uint8", ()))
     for name in sorted(extras):
         if name in RESERVED or is_observation(name):
-            raise DataError(f"extras: the name {name!r} belongs to a standard column; rename the extra.")
+            raise DataError(f"extras: the name {shown(name)} belongs to a standard column; rename the extra.")
         columns.append(Column(name, extras[name].dtype, extras[name].shape))
-    return tuple(check_column(column, "spaces") for column in columns)
+    checked = tuple(check_column(column, "spaces") for column in columns)
+    for name, space in (("observation", spaces.observation), ("action", spaces.action)):
+        from_json(to_json(space), f"spaces.{name}")  # What is written must be read back.
+    return checked
 
 
 def is_observation(name: str) -> bool:

@@ -21,9 +21,10 @@ import numpy as np
 import pyarrow as pa
 
 from replay import stamps
-from replay.arrow_layout import is_plain
+from replay.arrow_layout import BLOB, Layout, check_offsets, read_layout
 from replay.atomic import create
 from replay.errors import DataError
+from replay.ranges import shown
 from replay.regular import open_regular
 from replay.schema import Column
 
@@ -107,39 +108,28 @@ def map_shard(
         if check != "size":
             check_hash(file, path, descriptor, again=check == "always")
         # By its descriptor: what is mapped is what was checked, whatever has the name meanwhile.
-        batch, buffer = _batch(path, descriptor)
-    if batch.num_rows != rows:
-        raise DataError(f"{path}: found {batch.num_rows} rows, the manifest says {rows}; restore the file from a copy.")
+        layout, buffer = _mapped(path, descriptor)
+    if layout.rows != rows:
+        raise DataError(f"{path}: found {layout.rows} rows, the manifest says {rows}; restore the file from a copy.")
+    content = memoryview(buffer)
     arrays: dict[str, np.ndarray] = {}
     blobs: dict[str, Blobs] = {}
     for column in columns:
-        position = batch.schema.get_field_index(column.name)
-        expected = _arrow_type(column)
-        if position < 0 or batch.schema.field(position).type != expected:
-            found = "no such column" if position < 0 else str(batch.schema.field(position).type)
-            raise DataError(
-                f"{path}: column {column.name!r}: found {found}, expected {expected}; restore the file from a copy."
-            )
-        array = batch.column(position)
-        if array.null_count:
-            raise DataError(f"{path}: column {column.name!r} has {array.null_count} nulls; ingest the dataset again.")
+        field, expected = layout.columns.get(column.name), _type(column)
+        if field is None or field.type != expected:
+            found = "no such column" if field is None else shown(field.type)
+            name = shown(column.name)
+            raise DataError(f"{path}: column {name}: found {found}, expected {expected}; restore the file from a copy.")
         if column.kind == "image":
-            blobs[column.name] = _blobs(array, rows)
+            try:
+                offsets = check_offsets(content, field, rows)
+            except ValueError as error:
+                raise _not_whole(path, f"column {shown(column.name)}: {error}") from error
+            blobs[column.name] = Blobs(offsets, np.frombuffer(content[field.values], np.uint8))
         else:
-            arrays[column.name] = _tensor(array, column)
-            if len(arrays[column.name]) != rows:
-                raise DataError(f"{path}: column {column.name!r} has not {rows} rows; restore the file from a copy.")
-    mapped = Mapped(rows, arrays, blobs, buffer)
-    for name, array in arrays.items():
-        start = array.__array_interface__["data"][0]
-        if (
-            not buffer.address <= start <= start + array.nbytes <= buffer.address + buffer.size
-            or not array.flags.aligned
-        ):
-            raise DataError(
-                f"{path}: column {name!r} cannot be mapped (compressed or misaligned); ingest the dataset again."
-            )
-    return mapped
+            values = np.frombuffer(content, column.dtype, rows * column.items, field.values.start)
+            arrays[column.name] = values.reshape(rows, *column.shape)
+    return Mapped(rows, arrays, blobs, buffer)
 
 
 def tensors(columns: Sequence[Column], files: Mapping[str, ShardFile]) -> dict[str, np.ndarray]:
@@ -208,29 +198,29 @@ def _sha256(descriptor: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _batch(path: Path, descriptor: int) -> tuple[pa.RecordBatch, pa.Buffer]:
-    """The one record batch of an Arrow file, and the whole map."""
+def _mapped(path: Path, descriptor: int) -> tuple[Layout, pa.Buffer]:
+    """What is in an Arrow file, and the whole map."""
     try:
+        # Leaving the block closes the descriptor; the map itself lives as long as its buffers.
         with pa.memory_map(f"/dev/fd/{descriptor}", "r") as source:
             buffer = source.read_buffer()
-            if not is_plain(memoryview(buffer)):
-                raise DataError(f"{path}: is compressed, and cannot be mapped; ingest the dataset again.")
-            source.seek(0)
-            reader = pa.ipc.open_file(source)
-            if reader.num_record_batches != 1:
-                raise DataError(
-                    f"{path}: found {reader.num_record_batches} record batches, expected 1; ingest the dataset again."
-                )
-            batch = reader.get_batch(0)
-            batch.validate()
-            # Leaving the block closes the descriptor; the map itself lives as long as its buffers.
-            return batch, buffer
-    except DataError:
-        raise
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise DataError(
-            f"{path}: not a whole Arrow file ({str(error).splitlines()[0]}); restore it from a copy or ingest again."
-        ) from error
+    except (pa.ArrowException, OSError) as error:
+        raise _not_whole(path, error) from error
+    try:
+        return read_layout(memoryview(buffer)), buffer
+    except ValueError as error:
+        raise _not_whole(path, error) from error
+
+
+def _not_whole(path: Path, why: object) -> DataError:
+    return DataError(f"{path}: not a whole Arrow file of this format ({why}); restore it from a copy or ingest again.")
+
+
+def _type(column: Column) -> str:
+    """As `arrow_layout.Field.type` has it."""
+    if column.kind == "image":
+        return BLOB
+    return column.dtype + (str(list(column.shape)) if column.shape else "")
 
 
 def _arrow_type(column: Column) -> pa.DataType:
@@ -248,16 +238,3 @@ def _to_arrow(column: Column, values: np.ndarray | Sequence[bytes]) -> pa.Array:
         return pa.array(array)
     storage = pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), column.items)
     return pa.ExtensionArray.from_storage(_arrow_type(column), storage)
-
-
-def _tensor(array: pa.Array, column: Column) -> np.ndarray:
-    # `flatten` honours the offset of a slice, `values` would not.
-    flat = array.storage.flatten() if column.shape else array
-    return flat.to_numpy(zero_copy_only=True).reshape(-1, *column.shape)
-
-
-def _blobs(array: pa.Array, rows: int) -> Blobs:
-    _, offsets, data = array.buffers()
-    start = array.offset
-    numbers = np.frombuffer(offsets, np.int64)[start : start + rows + 1] if offsets else np.zeros(1, np.int64)
-    return Blobs(numbers, np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from replay.records import numbers, part, whole
 from replay.schema import Column, is_observation
 from replay.shard import ShardFile, tensors
 
@@ -94,6 +95,19 @@ def to_json(statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, 
     return {
         name: {key: np.asarray(value).tolist() for key, value in entry.items()} for name, entry in statistics.items()
     }
+
+
+def from_json(record: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """An entry for a column of this shape; `name` begins messages. Raises `ValueError` for what cannot be: numbers that
+    are none, a negative count or spread, a range that ends before it begins."""
+    entry: dict[str, Any] = {"count": np.asarray(whole(part(record, "count", name), f"{name}.count"))}
+    for key in _VALUES:
+        entry[key] = numbers(part(record, key, name), f"{name}.{key}", shape)
+    if (entry["std"] < 0).any():
+        raise ValueError(f"{name}.std: found a negative number")
+    if (entry["min"] > entry["max"]).any():
+        raise ValueError(f"{name}.min: found more than in {name}.max")
+    return entry
 
 
 _VALUES = ("mean", "std", "min", "max")

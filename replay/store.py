@@ -12,13 +12,16 @@ import numpy as np
 from replay import images
 from replay.addresses import Addresses, keep_freed_memory
 from replay.batch import Batch, Request, concatenate
+from replay.batch_checks import SMALL, STEP_BYTES, check_discrete, check_flags, check_room, no_flags
 from replay.computed import following, returns_to_go
 from replay.draw import TRAIN, draw
 from replay.errors import DataError
 from replay.open_shards import OpenShards
+from replay.ranges import shown
+from replay.records import listed
 from replay.returns import backward, n_step
 from replay.schema import COMPUTED, FOLLOWING, RETURN_TO_GO
-from replay.spaces import Dict, observation_columns
+from replay.spaces import Dict, Discrete, observation_columns
 from replay.view import Rows, View
 
 _PLANS = 64
@@ -49,6 +52,8 @@ class Store:
         self._observations = tuple(observation_columns(view.spaces.observation))
         self._pictures = self._open.pictures.intersection(self._observations)
         self._nested = isinstance(view.spaces.observation, Dict)
+        leaves = {**observation_columns(view.spaces.observation), "action": view.spaces.action}
+        self._discrete = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, Discrete)}
         self._lock = threading.RLock()
         keep_freed_memory()
         self._plans: dict[Request, _Plan] = {}  # emptied when a file is opened or closed
@@ -98,12 +103,14 @@ class Store:
           has_next_action, uint8 (B,), is 0.
 
         Raises `DataError` for a shard that the store does not hold or that is damaged, for rows outside of
-        it, and for columns that the view does not have.
+        it, for columns that the view does not have, for a batch that memory cannot hold, and for flags and discrete
+        values that are none.
         """
         with self._lock:
-            length = int(rows.remaining.max()) if request.kind == "episodes" else request.length
-            batch = self._gather(rows, request, key, length)
+            batch = self._gather(rows, request, key, _steps(rows, request))
             self.rows_served += len(rows.index)
+            for name, space in self._discrete.items():
+                check_discrete(self.view, name, space, batch)
             return batch
 
     def episode(self, shard: int, first_row: int, length: int) -> dict[str, np.ndarray | list[bytes]]:
@@ -151,6 +158,8 @@ class Store:
         plan = self._plan
         if request is not self._request or plan is None:
             plan = self._prepare(request)
+        if len(rows) * length * plan.step_bytes > SMALL:
+            check_room(rows, request, length, plan.row_bytes)
         if self._open.bounded:
             shards = np.unique(rows.shard).tolist()
             if len(shards) > 1 and len(self._open.files(shards, plan.names)) > self._open.maps.max_maps:
@@ -168,7 +177,7 @@ class Store:
         if plan.single:
             return self._transitions(plan, at, rows, request, key)
         if request.kind == "transitions":
-            return self._sums(plan, at, rows, request, key)
+            return self._sums(plan, at, rows, request, key, length)
         return self._windows(plan, at, rows, request, key, length)
 
     def _transitions(
@@ -181,6 +190,10 @@ class Store:
         if plan.scaled:
             reward = request.scaled(reward)
         terminated, truncated = plan.addresses.flags(at)
+        try:
+            discount = plan.discounts.take(terminated)
+        except IndexError as error:
+            raise no_flags(self.view) from error
         extras = {name: take(name, at) for name in plan.extras}
         if plan.following:
             extras |= following(plan.following, plan.addresses, at, 1, rows.remaining, terminated)
@@ -188,7 +201,7 @@ class Store:
             observation,
             take("action", at),
             reward,
-            plan.discounts.take(terminated, mode="clip"),
+            discount,
             next_observation,
             terminated,
             truncated,
@@ -200,12 +213,15 @@ class Store:
         )
 
     def _sums(
-        self, plan: _Plan, at: np.ndarray, rows: Rows, request: Request, key: tuple[int, int]
+        self, plan: _Plan, at: np.ndarray, rows: Rows, request: Request, key: tuple[int, int], length: int
     ) -> Batch[np.ndarray]:
         take = plan.addresses.take
-        steps = np.minimum(np.arange(request.n_step), rows.remaining[:, None] - 1)
+        steps = np.minimum(np.arange(length), rows.remaining[:, None] - 1)
         reward = request.scaled(take("reward", at, steps))
-        flags = take("terminated", at, steps), take("truncated", at, steps)
+        flags = (
+            check_flags(self.view, take("terminated", at, steps)),
+            check_flags(self.view, take("truncated", at, steps)),
+        )
         sums = n_step(reward, *flags, rows.remaining, request.discount)
         extras = {name: take(name, at) for name in plan.extras}
         if plan.to_go:
@@ -236,7 +252,7 @@ class Store:
         inner = steps[:, :-1]
         mask = (np.arange(length) < rows.remaining[:, None]).astype(np.uint8)
         reward = request.scaled(take("reward", at, inner)) * mask.astype(np.float32)
-        terminated = take("terminated", at, inner) * mask
+        terminated = check_flags(self.view, take("terminated", at, inner)) * mask
         extras = {name: take(name, at, inner) for name in plan.extras}
         if plan.to_go:
             after = np.zeros(len(rows))
@@ -253,7 +269,7 @@ class Store:
             discount=(request.discount * mask * (terminated == 0)).astype(np.float32),
             next_observation=self._nest({name: np.ascontiguousarray(part[:, 1:]) for name, part in both.items()}),
             terminated=terminated,
-            truncated=take("truncated", at, inner) * mask,
+            truncated=check_flags(self.view, take("truncated", at, inner)) * mask,
             index=rows.index,
             mask=mask,
             weight=rows.weight,
@@ -321,10 +337,14 @@ class Store:
         extras = tuple(name for name in request.columns if name not in COMPUTED)
         for name in extras:
             if name not in self.view.extras:
-                known = ", ".join([*sorted(self.view.extras), *COMPUTED])
-                raise DataError(f"request.columns: the data has no {name!r}; it has {known}.")
+                known = listed([*sorted(self.view.extras), *COMPUTED])
+                raise DataError(f"request.columns: the data has no {shown(name)}; it has {known}.")
         names = (*self._observations, "action", "reward", "terminated", "truncated", *extras)  # flags side by side
-        return _Plan(request, names, extras, self._open.addresses(names))
+        columns = self._open.columns
+        widths = {name: columns[name].items * np.dtype(columns[name].dtype).itemsize for name in names}
+        # Now and next, and a copy that they are cut from.
+        row_bytes = sum(widths.values()) + 3 * sum(widths[name] for name in self._observations)
+        return _Plan(request, names, extras, self._open.addresses(names), row_bytes)
 
     def _locate(self, plan: _Plan, rows: Rows, span: np.ndarray | None) -> np.ndarray | None:
         try:
@@ -345,8 +365,18 @@ class Store:
 class _Plan:
     """What can be known of a request before its rows are: columns, addresses, and which path it takes."""
 
-    def __init__(self, request: Request, names: tuple[str, ...], extras: tuple[str, ...], addresses: Addresses) -> None:
+    def __init__(
+        self,
+        request: Request,
+        names: tuple[str, ...],
+        extras: tuple[str, ...],
+        addresses: Addresses,
+        row_bytes: int,
+    ) -> None:
         self.names = names
+        self.row_bytes = row_bytes
+        self.step_bytes = row_bytes + STEP_BYTES
+        """The most that a step of a row may take."""
         self.extras = extras
         self.addresses = addresses
         self.to_go = RETURN_TO_GO in request.columns
@@ -354,6 +384,17 @@ class _Plan:
         self.single = request.kind == "transitions" and request.n_step == 1 and not self.to_go
         self.scaled = request.reward_scale != 1.0 or request.reward_shift != 0.0
         self.discounts = np.array([request.discount, 0.0], np.float32)
+
+
+def _steps(rows: Rows, request: Request) -> int:
+    """Of each row's sum or window."""
+    if request.kind == "windows":
+        return request.length
+    if request.kind == "transitions" and request.n_step == 1:
+        return 1
+    most = int(rows.remaining.max(initial=0))
+    # No sum goes beyond the end of its episode; that it could makes a difference of one step.
+    return most if request.kind == "episodes" else min(request.n_step, most + 1)
 
 
 def sample(

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from replay import statistics as moments
 from replay.errors import DataError
+from replay.ranges import Range, expected, fits, shown
+from replay.records import listed
 from replay.schema import Column
 from replay.shard import ShardFile
-from replay.spaces import Box, Spaces, observation_columns
+from replay.spaces import Box, Discrete, Leaf, Spaces, observation_columns
 from replay.where import select
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 ALL = "all"
 """The split that takes every episode."""
+
+_Weight = Annotated[float, Range(0, 1e100, above=True)] | None
 
 
 @dataclass(frozen=True)
@@ -150,15 +154,18 @@ class View:
         """
         if not members:
             raise DataError("a view needs at least one dataset.")
+        if not fits(split, str | None):
+            raise DataError(f"split: found {shown(split)}, expected the name of a split, or None for all.")
+        for _, weight in members:
+            if not fits(weight, _Weight):
+                raise DataError(f"weights: found {shown(weight)}, expected {expected(_Weight)}; leave a dataset out.")
         datasets = [dataset for dataset, _ in members]
         for dataset in datasets[1:]:
             _same_spaces(datasets[0].spaces, str(datasets[0].path), dataset)
         parts = [_part(dataset, number, split, where) for number, dataset in enumerate(datasets)]
         sizes = np.array([int(part["length"].sum()) for part in parts], np.float64)
         weighted = any(weight is not None for _, weight in members)
-        mass = np.array([1.0 if weight is None else weight for _, weight in members]) if weighted else sizes
-        if not (np.isfinite(mass).all() and (mass > 0).all()):
-            raise DataError(f"weights: found {mass.tolist()}, expected positive numbers; leave a dataset out instead.")
+        mass = np.array([1.0 if weight is None else float(weight) for _, weight in members]) if weighted else sizes
         shares = mass / mass.sum()
         offsets = np.concatenate([[0], np.cumsum([len(dataset.shards) for dataset in datasets])]).astype(int)
         for part, offset in zip(parts, offsets, strict=False):
@@ -211,9 +218,19 @@ def extended(view: View | None, dataset: Dataset) -> View:
 
 
 def locate(view: View, index: np.ndarray, weight: np.ndarray | None = None) -> Rows:
-    """The rows of transitions `index`: int64 (B,), each in [0, view.transitions)."""
+    """The rows of transitions `index`: int64 (B,), each in [0, view.transitions). Raises `DataError` for others."""
+    index = np.asarray(index)
+    if index.dtype.kind not in "iu" or index.ndim != 1:
+        raise DataError(f"index: found {index.dtype} of shape {index.shape}, expected whole numbers of shape (B,).")
+    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < view.transitions:
+        raise DataError(f"index: found {index.min()} to {index.max()}, expected 0 to {view.transitions - 1}.")
+    return located(view, index.astype(np.int64, copy=False), weight)
+
+
+def located(view: View, index: np.ndarray, weight: np.ndarray | None = None) -> Rows:
+    """The same, for whoever knows that the transitions are in the view."""
     episode = _episode_at(view, index)
-    found = view.table.take(episode, 1)  # IndexError for an index beyond the end
+    found = view.table.take(episode, 1)
     found[0] += index
     found[1] -= index
     return Rows(index, found[2], found[0], found[1], weight)
@@ -276,13 +293,13 @@ def _part(dataset: Dataset, number: int, split: str | None, where: str | None) -
         if not chosen.any():
             names = sorted(set(table["split"].tolist()))
             raise DataError(
-                f"{dataset.path}: no episodes in split {split!r}; it has {', '.join(names)}. Name one, or {ALL!r}."
+                f"{dataset.path}: no episodes in split {shown(split)}; it has {listed(names)}. Name one, or {ALL!r}."
             )
     if where is not None:
         chosen &= select(where, table)
     episode = np.flatnonzero(chosen)
     if len(episode) == 0:
-        raise DataError(f"{dataset.path}: no episode of split {split!r} satisfies {where!r}; loosen it.")
+        raise DataError(f"{dataset.path}: no episode of split {shown(split)} satisfies {shown(where)}; loosen it.")
     return {
         "shard": table["shard"][episode].astype(np.int64),
         "first_row": table["first_row"][episode].astype(np.int64),
@@ -298,21 +315,25 @@ def _same_spaces(first: Spaces, path: str, b: Dataset) -> None:
     ours, theirs = observation_columns(first.observation), observation_columns(b.spaces.observation)
     if set(ours) != set(theirs):
         raise DataError(
-            f"{b.path}: observations are {', '.join(theirs)}, those of {path} are {', '.join(ours)}; "
+            f"{b.path}: observations are {listed(theirs)}, those of {path} are {listed(ours)}; "
             f"rename or drop keys when ingesting."
         )
     for name, leaf in ours.items():
-        other = theirs[name]
-        if (type(leaf), leaf.shape, leaf.dtype) != (type(other), other.shape, other.dtype):
+        if _form(leaf) != _form(theirs[name]):
             raise DataError(
-                f"{b.path}: {name} is {type(other).__name__} {other.shape} {other.dtype}, in {path} it is "
-                f"{type(leaf).__name__} {leaf.shape} {leaf.dtype}; datasets sampled together need the same."
+                f"{b.path}: {name} is {_form(theirs[name])}, in {path} it is {_form(leaf)}; datasets sampled together "
+                "need the same."
             )
     if first.action != b.spaces.action:
         raise DataError(
             f"{b.path}: the action space is {b.spaces.action}, in {path} it is {first.action}; "
             f"datasets sampled together need the same."
         )
+
+
+def _form(leaf: Leaf) -> str:
+    """What learners go by: choices are one-hot vectors."""
+    return str(leaf) if isinstance(leaf, Discrete) else f"{type(leaf).__name__} {leaf.shape} {leaf.dtype}"
 
 
 def _common_extras(extras: Sequence[Mapping[str, Box]]) -> dict[str, Box]:

@@ -68,6 +68,8 @@ class DatasetWriter:
             raise DataError(f"{self.path}: exists already; name another folder, or remove it first.")
         if not 0.0 <= validation_fraction < 1.0:
             raise DataError(f"validation_fraction: found {validation_fraction}, expected a number in [0, 1).")
+        if not 0 <= split_seed < 1 << 64:
+            raise DataError(f"split_seed: found {split_seed}, expected a whole number from 0 to 2^64 - 1.")
         self._layout = Layout(spaces, extras or {})
         self._provenance = dict(provenance)
         self._validation_fraction = validation_fraction
@@ -89,7 +91,7 @@ class DatasetWriter:
         try:
             (self._folder.partial / "shards").mkdir()
         except OSError as error:
-            self._discard()
+            self.discard()
             raise disk_error(self.path, error) from error
         self._open = True
         return self
@@ -102,7 +104,7 @@ class DatasetWriter:
         if kind is None:
             self.finish()
         else:
-            self._discard()
+            self.discard()
 
     @property
     def num_episodes(self) -> int:
@@ -155,7 +157,7 @@ class DatasetWriter:
         except OSError as error:
             raise disk_error(self.path, error) from error
         finally:
-            self._discard()
+            self.discard()
         return Dataset.open(self.path)
 
     def _limit(self) -> int:
@@ -171,7 +173,7 @@ class DatasetWriter:
                 lambda group: self._folder.partial / "shards" / f"{number:05d}.{quote(group, safe='')}.arrow"
             )
         except OSError as error:
-            self._discard()
+            self.discard()
             raise disk_error(self.path, error) from error
         self._shards.append(files)
         self._written += buffer.bytes
@@ -195,8 +197,8 @@ class DatasetWriter:
         ]
         return {name: np.asarray(column, object) for name, column in table.items()}
 
-    def _discard(self) -> None:
-        """What was published stays."""
+    def discard(self) -> None:
+        """Remove what was not published."""
         self._open = False
         self._buffer = None
         self._folder.close()

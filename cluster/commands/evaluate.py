@@ -45,6 +45,8 @@ class Evaluate(Held):
     Without it, what only the run names must be built in, and its arguments must not be text."""
     device: Annotated[str, POLICY_DEVICE, tyro.conf.arg(metavar="cpu|cuda")] = "cpu"
     """Where the policy computes."""
+    env_timeout: Annotated[ranges.EnvTimeout, tyro.conf.arg(metavar="SECONDS")] = 600.0
+    """For one call of the environment, such as a step; 0: for ever. After a minute a note says where it hangs."""
     json: bool = False
     """Print one JSON object instead."""
 
@@ -57,6 +59,7 @@ def run(options: Evaluate) -> dict[str, Any]:
     check_seeds(options.seed, options.episodes)
     import envs
     from cluster import process
+    from cluster.checks import check_environment
     from cluster.evaluator import headline
     from cluster.policy import acting, load_policy
     from cluster.reporter import describe
@@ -71,6 +74,7 @@ def run(options: Evaluate) -> dict[str, Any]:
     where = str(Path(options.run) / "config.json")
     spec = asked if asked is not None else envs.EnvSpec.from_json(recorded, where)
     spec = spec.trusted() if options.trust_env else spec
+    check_environment(spec, algorithm.spaces)
     scores = config["reference_scores"]
     with progress("evaluate") as show:
         result = envs.evaluate(
@@ -81,6 +85,7 @@ def run(options: Evaluate) -> dict[str, Any]:
             discount=algorithm.requires.discount,
             reference_scores=None if scores is None else (scores[0], scores[1]),
             progress=show,
+            patience=envs.Patience(options.env_timeout),
         )
     found = headline(result, algorithm.requires)
     if not options.json:

@@ -17,16 +17,16 @@ from cluster.commands.run_options import (
     RECORDED,
     SHARED,
     RunOptions,
+    how_to_go_on,
     of_data,
     parse_sections,
     recorded_topology,
-    resume_command,
     topology_for,
     weighted_datasets,
     with_topology,
 )
 from cluster.errors import RunError
-from cluster.options import Cadence, OnlineRecipe, Recipe, recipe_from_json
+from cluster.options import Cadence, OnlineRecipe, Recipe
 from cluster.run_folder import RunFolder
 from cluster.settings import (
     CHECKPOINT,
@@ -182,7 +182,7 @@ def run(options: Finetune) -> None:
         }
     )
     cadence = Cadence(**{entry.name: getattr(options, entry.name) for entry in fields(Cadence)})
-    try:
+    with how_to_go_on("finetune", options):
         result = finetune(
             recipe,
             online_recipe(options),
@@ -196,14 +196,12 @@ def run(options: Finetune) -> None:
             stalled_seconds=options.stalled_seconds,
             console=console,
         )
-    except KeyboardInterrupt as interruption:
-        how = interruption.args or (f"Go on with: {resume_command('finetune', options)}",)
-        raise KeyboardInterrupt(*how) from None
     told = result.summary
     console.print(
         plain_text(
             f"{options.run}: {told['env_steps']:,} environment steps in {told['fresh_episodes']:,} episodes, "
-            f"{result.steps:,} gradient steps; `quiver report {options.run}` draws its curves"
+            f"{result.steps:,} gradient steps; `quiver report {options.run}` draws its curves",
+            keep="",
         )
     )
 
@@ -226,7 +224,7 @@ def _beginning(options: Finetune) -> Beginning | None:
     own = RunFolder(Path(options.run))
     config = own.read_config() if options.resume else None
     if config is not None:
-        begun = config["from"]
+        begun = config.get("from")
         _check_begun(options, begun)
         if begun is None:
             return None
@@ -271,9 +269,11 @@ def _check_begun(options: Finetune, begun: dict[str, Any] | None) -> None:
 def _as_offline(run_folder: Path, default: Finetune) -> Finetune:
     """Over the options of an offline run: its data, algorithm and environment, with the knobs that change online."""
     import learners
+    from cluster.run_record import read_recipe
 
+    where = str(run_folder / "config.json")
     config = RunFolder(run_folder).read_config()
-    recipe = recipe_from_json(config["recipe"], str(run_folder / "config.json"))
+    recipe, cadence = read_recipe(config["recipe"], where), Cadence(**config["cadence"])
     algorithm = learners.algorithm_class(recipe.algorithm)
     return replace(
         default,
@@ -287,10 +287,10 @@ def _as_offline(run_folder: Path, default: Finetune) -> Finetune:
         device=recipe.device,
         threads=recipe.threads,
         compile=recipe.compile,
-        eval_episodes=config["cadence"]["eval_episodes"],
-        eval_stochastic=config["cadence"]["eval_stochastic"],
+        eval_episodes=cadence.eval_episodes,
+        eval_stochastic=cadence.eval_stochastic,
         knobs=algorithm.Config(**{**recipe.knobs, **algorithm.online.knobs}),
-        recorded=dict.fromkeys(RECORDED, str(run_folder / "config.json")),
+        recorded=dict.fromkeys(RECORDED, where),
         **_way_of(algorithm.online),
         **_environment(config),
     )
@@ -298,15 +298,16 @@ def _as_offline(run_folder: Path, default: Finetune) -> Finetune:
 
 def as_it_was(run_folder: Path) -> Finetune:
     """The options of a fine-tuning run that began earlier. Raises `RunError` where none did."""
-    import learners
+    from cluster.run_record import read_knobs, read_recipe
 
+    where = str(run_folder / "config.json")
     config = RunFolder(run_folder).read_config()
     if "online" not in config:
         raise RunError(f"{run_folder}: is no fine-tuning run; go on with `quiver train --run {run_folder} --resume`.")
-    recipe = recipe_from_json(config["recipe"], str(run_folder / "config.json"))
+    recipe = read_recipe(config["recipe"], where)
     online, topology = config["online"], recorded_topology(config)
     names = {entry.name for entry in fields(Recipe)} & {entry.name for entry in fields(Finetune)}
-    begun = config["from"] or {}
+    begun = config.get("from") or {}
     options = Finetune(
         **{name: getattr(recipe, name) for name in names - {"knobs"}},
         **online | {"share": _share(online["share"])},
@@ -319,8 +320,8 @@ def as_it_was(run_folder: Path) -> Finetune:
         algo=recipe.algorithm,
         runners=topology.env_runners.count,
         resume=True,
-        knobs=learners.config_class(recipe.algorithm)(**recipe.knobs),
-        recorded=dict.fromkeys(RECORDED, str(run_folder / "config.json")),
+        knobs=read_knobs(recipe, where),
+        recorded=dict.fromkeys(RECORDED, where),
     )
     options = with_topology(options, topology)
     return replace(options, updaters="0") if recipe.fused else options

@@ -9,19 +9,16 @@ from typing import Annotated, Any
 import tyro
 
 from cluster.commands import options as shared
-from cluster.settings import PATH, Held
 
 
 @dataclass(frozen=True)
-class Inspect(Held):
+class Inspect:
     """Show what is in a dataset, and check that it is whole."""
 
-    positional = "dataset"
-
-    dataset: tyro.conf.Positional[Annotated[str, PATH, tyro.conf.arg(metavar="DATASET")]]
+    dataset: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="DATASET")]]
     """The dataset's folder."""
     verify: bool = False
-    """Read every byte and compare its hash, too."""
+    """Read every byte, compare its hash, and look at every value but pictures, too."""
     json: bool = False
     """Print one JSON object instead."""
 
@@ -87,7 +84,8 @@ def show(record: dict[str, Any]) -> None:
     from cluster.commands.output import table_console
 
     console = table_console()
-    whole = "every hash is right" if record["verified"] else "sizes and schema are right; --verify reads every byte"
+    right = "every hash and value is right"
+    whole = right if record["verified"] else "sizes and schema are right; --verify reads every byte"
     returns, lengths = record["return"], record["episode_length"]
     splits = ", ".join(f"{name} {count:,}" for name, count in record["splits"].items())
     facts = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
@@ -12,6 +12,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from cluster.errors import RunError
 from cluster.json_text import json_object
+from cluster.plain_text import plain_text
 from cluster.settings import Text, is_number, is_text, number, takes_whole_numbers
 from cluster.settings import option as option_of
 from replay.ranges import Range, fits, hints, range_of, shown
@@ -26,18 +27,39 @@ _FLAT = (tyro.conf.OmitArgPrefixes,)
 
 
 def parse(kind: type[Options], command: str, arguments: Sequence[str], default: Options | None = None) -> Options:
-    """The options in `arguments`, over those of `default`. Ends the process after help or a usage message.
+    """The options in `arguments`, over those of `default`. Ends the process after help or a usage message, in which
+    both, which may be a run's or a file's names, are text.
 
     Raises `RunError` for a number that is none, and for what does not fit the record.
     """
-    drafted = draft(kind)
-    given: dict[str, Any] = {} if default is None else {"default": as_a(drafted, default)}
+    told = draft(kind)
+    record = None if default is None else as_a(told, default)
+    words, said = [plain_text(word, keep="") for word in arguments], _as_text(record)
     try:
-        found = tyro.cli(drafted, prog=f"quiver {command}", args=list(arguments), config=_FLAT, **given)
+        if words != list(arguments) or said != record:
+            _read(told, command, words, said)  # which ends the process where there is something to say
+        return as_a(kind, _read(told, command, arguments, record))
     except UnicodeEncodeError as error:  # a usage message quotes what it does not know
         stray = next((word for word in arguments if not is_text(word)), "")
         raise RunError(f"quiver {command}: found {shown(stray)}, expected an option, or a value in UTF-8.") from error
-    return as_a(kind, found)
+
+
+def _read(kind: type[Options], command: str, arguments: Sequence[str], default: Options | None) -> Options:
+    given: dict[str, Any] = {} if default is None else {"default": default}
+    return tyro.cli(kind, prog=f"quiver {command}", args=list(arguments), config=_FLAT, **given)
+
+
+def _as_text(value: Any) -> Any:
+    """A record of options with all text in it as it may be printed."""
+    if isinstance(value, str):
+        return plain_text(value, keep="")
+    if isinstance(value, tuple):
+        return tuple(map(_as_text, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        old = {entry.name: getattr(value, entry.name) for entry in fields(value)}
+        new = {name: _as_text(entry) for name, entry in old.items()}
+        return value if new == old else replace(value, **new)
+    return value
 
 
 def draft(kind: type[Options]) -> type[Options]:

@@ -66,7 +66,7 @@ def progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
     """A function to call with what is done and what there is, which draws a bar where somebody looks."""
     console = Console(stderr=True)
     bar = Progress(
-        TextColumn(f"[bold]{what}"),
+        TextColumn(plain_text(what, keep=""), style="bold", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

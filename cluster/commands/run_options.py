@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -96,6 +97,9 @@ class Machines(Held):
     """How often a learner that died is started again from the last checkpoint."""
     late_chunk_seconds: ranges.Seconds = _TOPOLOGY.late_chunk_seconds
     """A chunk later than this is given to a second updater, too."""
+    env_timeout: Annotated[ranges.EnvTimeout, tyro.conf.arg(metavar="SECONDS")] = _TOPOLOGY.env_timeout
+    """For one call of an environment, such as a step; 0: for ever. A call that takes longer counts as failed. After a
+    minute a note says where it hangs."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,26 @@ def resume_command(command: str, options: RunOptions) -> str:
     return shlex.join([*words, *_environment_again(options)])
 
 
+@contextmanager
+def how_to_go_on(command: str, options: RunOptions) -> Iterator[None]:
+    """Adds the command that goes on with the run to what interrupted it in here, and to what its environment failed by,
+    once there is a run."""
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        how = interruption.args or (f"Go on with: {resume_command(command, options)}",)
+        raise KeyboardInterrupt(*how) from None
+    except (RunError, ValueError) as error:
+        from cluster.backend import ActorEndedError
+        from cluster.runner_pool import NoRunnerError
+        from envs import EnvFailedError
+
+        begun = RunFolder(Path(options.run)).config.is_file()
+        if not begun or not isinstance(error, ActorEndedError | NoRunnerError | EnvFailedError):
+            raise
+        raise type(error)(f"{error} Go on with: {resume_command(command, options)}") from error
+
+
 def _environment_again(options: RunOptions) -> list[str]:
     if options.env is None or options.trust_env:
         return ["--trust-env"] if options.trust_env else []
@@ -249,7 +273,7 @@ def _topology(options: RunOptions) -> Topology:
     base = _base(options)
     own = {
         name: getattr(options, name)
-        for name in ("serial", "stage", "allow_mixed", "max_restarts", "late_chunk_seconds")
+        for name in ("serial", "stage", "allow_mixed", "max_restarts", "late_chunk_seconds", "env_timeout")
     }
     return replace(
         base,
@@ -321,4 +345,5 @@ def with_topology(options: Options, topology: Topology) -> Options:
         allow_mixed=topology.allow_mixed,
         max_restarts=topology.max_restarts,
         late_chunk_seconds=topology.late_chunk_seconds,
+        env_timeout=topology.env_timeout,
     )

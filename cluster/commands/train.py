@@ -18,16 +18,16 @@ from cluster.commands.run_options import (
     RECORDED,
     SHARED,
     RunOptions,
+    how_to_go_on,
     of_data,
     parse_sections,
     recorded_topology,
-    resume_command,
     topology_for,
     weighted_datasets,
     with_topology,
 )
 from cluster.errors import RunError
-from cluster.options import Cadence, Recipe, Topology, recipe_from_json
+from cluster.options import Cadence, Recipe, Topology
 from cluster.run_folder import RunFolder
 from cluster.settings import EXPRESSION, NAME, PATH, RUN_FOLDER, Held
 from cluster.topology import read_topology
@@ -108,7 +108,7 @@ def run(options: Train) -> None:
     from cluster.train import train
 
     where = Path(options.run)
-    try:
+    with how_to_go_on("train", options):
         result = train(
             recipe,
             topology,
@@ -119,10 +119,9 @@ def run(options: Train) -> None:
             resume_from=options.resume_from,
             console=console,
         )
-    except KeyboardInterrupt as interruption:
-        how = interruption.args or (f"Go on with: {resume_command('train', options)}",)
-        raise KeyboardInterrupt(*how) from None
-    console.print(plain_text(f"{where}: {result.steps:,} steps; `quiver report {options.run}` draws its curves"))
+    console.print(
+        plain_text(f"{where}: {result.steps:,} steps; `quiver report {options.run}` draws its curves", keep="")
+    )
 
 
 def settle(options: Train) -> tuple[Recipe, Topology, Cadence]:
@@ -158,7 +157,7 @@ def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> 
     try:
         specs = [recorded_environment(dataset.provenance, str(dataset.path)) for dataset, _ in datasets]
     except EnvError as error:
-        console.print(plain_text(f"note: no evaluation: {error}"))
+        console.print(plain_text(f"note: no evaluation: {error}", keep=""))
         return None
     found = [spec.trusted() if options.trust_env else spec for spec in specs if spec]
     if not found:
@@ -167,11 +166,11 @@ def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> 
         console.print("note: the datasets come from different environments; name one with --env to evaluate.")
         return None
     try:
-        check_environment(found[0], View.of(datasets, split=recipe.split, where=recipe.where).spaces)
+        check_environment(found[0], View.of(datasets, split=recipe.split, where=recipe.where).spaces, warn=False)
     except (EnvError, RunError) as error:
-        console.print(plain_text(f"note: no evaluation in {found[0].id}, where the data comes from: {error}"))
+        console.print(plain_text(f"note: no evaluation in {found[0].id}, where the data comes from: {error}", keep=""))
         return None
-    console.print(plain_text(f"evaluating in {found[0].id}, where the data comes from (--env names another)"))
+    console.print(plain_text(f"evaluating in {found[0].id}, where the data comes from (--env names another)", keep=""))
     return found[0]
 
 
@@ -180,10 +179,11 @@ def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> 
 
 def as_it_was(run_folder: Path) -> Train:
     """The options of a run that began earlier. Raises `RunError` where none did."""
-    import learners
+    from cluster.run_record import read_knobs, read_recipe
 
+    where = str(run_folder / "config.json")
     config = RunFolder(run_folder).read_config()
-    recipe = recipe_from_json(config["recipe"], str(run_folder / "config.json"))
+    recipe = read_recipe(config["recipe"], where)
     env = config["environment"] or {}
     names = {entry.name for entry in fields(Recipe)} & {entry.name for entry in fields(Train)} - {"knobs"}
     options = Train(
@@ -195,8 +195,8 @@ def as_it_was(run_folder: Path) -> Train:
         reset_options=json.dumps(env["reset_options"]) if env.get("reset_options") is not None else None,
         observation_key=env.get("observation_key"),
         resume=True,
-        knobs=learners.config_class(recipe.algorithm)(**recipe.knobs),
-        recorded=dict.fromkeys(RECORDED, str(run_folder / "config.json")),
+        knobs=read_knobs(recipe, where),
+        recorded=dict.fromkeys(RECORDED, where),
         **{name: getattr(recipe, name) for name in names},
         **config["cadence"],
     )

@@ -15,7 +15,7 @@ import replay
 from cluster.build import AlgorithmSpec
 from cluster.env_runner import EnvRunner, RunnerSpec
 from cluster.errors import RunError
-from envs import EnvSpec, Exploration
+from envs import EnvError, EnvSpec, Exploration
 from tests.cluster import online_runs
 from tests.cluster.online_runs import ONLINE, online_recipe
 from tests.cluster.runs import SMALL, SPACES, assert_same_parameters
@@ -110,10 +110,10 @@ def test_one_broken_environment_among_others_is_no_reason_to_leave_the_runner_ou
     assert (len(episodes), len(report.quarantined), report.damaged_in_a_row) == (2, 2, 0)
 
 
-def test_an_action_that_is_no_number_damages_its_episode() -> None:
+def test_an_action_that_is_no_number_does_not_reach_the_robot() -> None:
     odd = runner(EnvSpec("tests.point_reach:PointReach-v0"), num_envs=1)
     weights = odd._algorithm.policy_weights()
-    report, episodes = odd.collect(0, 0, np.full_like(weights, np.nan), 12)
-    assert episodes == []
-    assert report.quarantined[0].startswith("episode 0-0-1, ")
-    assert "NaN or infinite" in report.quarantined[0]
+    with pytest.raises(EnvError, match=r"PointReach-v0: the policy gave nan in its actions, expected finite numbers"):
+        odd.collect(0, 0, np.full_like(weights, np.nan), 12)
+    report, episodes = odd.collect(1, 1, weights, 12)
+    assert (len(episodes), report.taken) == (1, 12)

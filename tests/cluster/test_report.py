@@ -206,7 +206,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path):
         write_report(write_run(tmp_path / "new", lines=[]))
     run = write_run(tmp_path / "torn")
     (run / "metrics.jsonl").write_text('{"step": 1, "ki')
-    with pytest.raises(RunError, match=r"metrics.jsonl: a line is no JSON"):
+    with pytest.raises(RunError, match=r"metrics.jsonl: holds nothing yet"):
         write_report(run)
 
 

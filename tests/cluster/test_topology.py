@@ -46,7 +46,7 @@ def test_what_a_role_leaves_out_keeps_its_default():
         (
             {"zebra": 1},
             "f: metadata.quiver.zebra: unknown; expected one of "
-            "roles, address, stage, allow_mixed, max_restarts, late_chunk_seconds.",
+            "roles, address, stage, allow_mixed, max_restarts, late_chunk_seconds, env_timeout.",
         ),
         (
             {"roles": {"bellman_updaters": {"count": "two"}}},

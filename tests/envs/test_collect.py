@@ -148,6 +148,34 @@ def test_a_trained_policy_acts_with_batches_of_one_and_keeps_its_state(countdown
     assert seen == [([[2, 0]], None), ([[1, 0]], 1), ([[3, 1]], None), ([[2, 1]], 3), ([[1, 1]], 4)]
 
 
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (None, r"policy run-1: the policy gave None, expected a pair"),
+        ((None, None), r"policy run-1: the policy gave None, expected an array of numbers"),
+        ((np.zeros((2, 1)), None), r"policy run-1: the policy gave actions \(2, 1\), expected one row"),
+        ((np.zeros((1, 2)), None), r"Countdown-v0: the policy gave actions \(2,\), expected \(1,\)"),
+        ((np.full((1, 1), np.inf), None), r"Countdown-v0: the policy gave inf in its actions"),
+    ],
+)
+def test_a_trained_policy_answers_with_an_action(countdown: str, answer: Any, message: str) -> None:
+    with pytest.raises(EnvError, match=message):
+        next(collect(EnvSpec(countdown), ActPolicy(lambda o, s: answer, "run-1"), episodes=1, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"seed": -1}, "seed: found -1"),
+        ({"episodes": 1.5}, "episodes: found 1.5"),
+        ({"max_steps": 0}, "max_steps: found 0"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(countdown: str, asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(EnvError, match=message):
+        collect(EnvSpec(countdown), Constant(0.0), **{"episodes": 1, "seed": 0, **asked})
+
+
 def test_bad_requests_are_refused_before_anything_is_recorded(countdown: str) -> None:
     with pytest.raises(EnvError, match="episodes: found 0"):
         collect(EnvSpec(countdown), Constant(0.0), episodes=0, seed=0)
@@ -187,6 +215,6 @@ def test_progress_counts_episodes(countdown: str) -> None:
     assert calls == [(1, 2), (2, 2)]
 
 
-def test_a_reward_that_is_not_finite_is_refused(countdown: str) -> None:
-    with pytest.raises(EnvError, match=r"seed 2: reward nan at step 1, expected a finite number"):
+def test_an_action_that_is_no_number_does_not_reach_the_environment(countdown: str) -> None:
+    with pytest.raises(EnvError, match=r"Countdown-v0: the policy gave nan in its actions, expected finite numbers"):
         next(collect(EnvSpec(countdown), Constant(np.nan), episodes=1, seed=2))

@@ -132,12 +132,31 @@ def test_discrete_actions() -> None:
     assert all(7 < length < 12 for length in result.lengths)  # pushed one way, the pole falls at once
 
 
-def test_a_reward_that_is_not_finite_is_refused(countdown: str) -> None:
-    def broken(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
-        return np.full((len(observation), 1), np.nan), None
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        (np.full((10, 1), np.nan), r"gave nan in its actions, expected finite numbers; the environment was not given"),
+        (np.full((10, 1), np.inf), r"gave inf in its actions"),
+        (None, r"the policy gave None, expected an array of numbers"),
+        ("left", r"the policy gave 'left', expected an array of numbers"),
+        ([[0.0], [0.0, 1.0]], r"the policy gave \[\[0\.0\], \[0\.0, 1\.0\]\], expected an array of numbers"),
+        (np.zeros((10, 1), complex), r"the policy gave an array \(10, 1\) of complex128, expected an array of numbers"),
+    ],
+)
+def test_what_is_no_action_does_not_reach_the_environment(countdown: str, actions: Any, message: str) -> None:
+    with pytest.raises(EnvError, match=f"environment {countdown}: .*{message}"):
+        evaluate(EnvSpec(countdown), lambda observation, state: (actions, None), episodes=2, seed=3)
 
-    with pytest.raises(EnvError, match="seed 3: reward nan at step 1"):
-        evaluate(EnvSpec(countdown), broken, episodes=2, seed=3)
+
+@pytest.mark.parametrize("action", [2, -1, 0.5])
+def test_a_discrete_action_is_one_of_those_that_there_are(action: float) -> None:
+    with pytest.raises(EnvError, match=rf"gave the action {action}.*, expected a whole number from 0 to 1"):
+        evaluate(EnvSpec("CartPole-v1"), lambda o, s: (np.full(10, action), None), episodes=1, seed=0)
+
+
+def test_a_policy_answers_with_actions_and_its_state(countdown: str) -> None:
+    with pytest.raises(EnvError, match=r"the policy gave an array \(10, 1\) of float64, expected a pair"):
+        evaluate(EnvSpec(countdown), lambda o, s: np.zeros((10, 1)), episodes=1, seed=0)  # type: ignore[arg-type,return-value]
 
 
 def test_dictionary_observations_arrive_part_by_part(countdown: str) -> None:
@@ -205,11 +224,30 @@ def test_progress_counts_episodes(countdown: str) -> None:
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_nonsense_is_refused(countdown: str) -> None:
-    with pytest.raises(EnvError, match="episodes: found 0"):
-        evaluate(EnvSpec(countdown), still, episodes=0, seed=0)
-    for discount in (-0.1, 1.1, np.nan):
-        with pytest.raises(EnvError, match=f"discount: found {discount}, expected a number in"):
-            evaluate(EnvSpec(countdown), still, episodes=1, seed=0, discount=discount)
-    with pytest.raises(EnvError, match="num_envs: found 0"):
-        evaluate(EnvSpec(countdown), still, episodes=1, seed=0, num_envs=0)
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"episodes": 0}, r"episodes: found 0, expected a whole number, 1 to 1,000,000,000"),
+        ({"episodes": -3}, "episodes: found -3"),
+        ({"episodes": 10**400}, "episodes: found .* expected a whole number"),
+        ({"episodes": True}, "episodes: found True"),
+        ({"episodes": 2.0}, r"episodes: found 2\.0"),
+        ({"episodes": np.nan}, "episodes: found nan"),
+        ({"seed": -1}, r"seed: found -1, expected a whole number, 0 to 4,294,967,295"),
+        ({"seed": 2**32 - 1, "episodes": 2}, r"seed: found 4294967295, expected a whole number, 0 to 4,294,967,294"),
+        ({"seed": None}, "seed: found None"),
+        ({"discount": -0.1}, r"discount: found -0\.1, expected a number in \[0, 1\]"),
+        ({"discount": 1.1}, r"discount: found 1\.1"),
+        ({"discount": np.nan}, "discount: found nan"),
+        ({"discount": "0.9"}, r"discount: found '0\.9'"),
+        ({"num_envs": 0}, "num_envs: found 0, expected a whole number, 1 to 65,536"),
+        ({"num_envs": 10**6}, "num_envs: found 1000000"),
+        ({"max_steps": 0}, "max_steps: found 0"),
+        ({"reference_scores": (1.0, 1.0)}, r"reference scores: found \(1\.0, 1\.0\), expected \(lowest, highest\)"),
+        ({"reference_scores": (0.0, np.inf)}, "reference scores: found"),
+        ({"reference_scores": (0.0,)}, "reference scores: found"),
+    ],
+)
+def test_nonsense_is_refused(countdown: str, asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(EnvError, match=message):
+        evaluate(EnvSpec(countdown), still, **{"episodes": 1, "seed": 0, **asked})

@@ -89,7 +89,7 @@ def test_episodes_are_equally_likely_whatever_their_length(view):
         assert (rows.remaining == view.length[number]).all()
         np.add.at(found, number, 1)
     assert np.abs(found - 3200).max() < 5 * 53
-    with pytest.raises(DataError, match="count is 0"):
+    with pytest.raises(DataError, match="count: found 0"):
         draw_episodes(view, seed=0, sequence=0, count=0)
     with pytest.raises(DataError, match=r"shards_per_draw: found 2, but whole episodes are drawn from all shards"):
         draw(view, seed=0, sequence=0, count=1, shards_per_draw=2, kind="episodes")
@@ -102,7 +102,7 @@ def test_numbers_stay_below_one():
 
 
 def test_nothing_to_draw(view):
-    with pytest.raises(DataError, match="count is 0"):
+    with pytest.raises(DataError, match="count: found 0"):
         draw(view, seed=0, sequence=0, count=0)
     with pytest.raises(DataError, match="shards_per_draw: found 0"):
         draw(view, seed=0, sequence=0, count=1, shards_per_draw=0)

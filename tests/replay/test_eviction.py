@@ -54,11 +54,11 @@ def test_nothing_to_evict():
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({"max_transitions": 0}, r"max_transitions: found 0, expected a number of transitions from 1 on"),
+        ({"max_transitions": 0}, r"max_transitions: found 0, expected a whole number, 1 to 1e12"),
         ({"max_transitions": 1e6}, r"max_transitions: found 1000000.0"),
         ({"max_age": -5}, r"max_age: found -5"),
         ({"max_age": True}, r"max_age: found True"),
-        ({"min_return": float("nan")}, r"min_return: found nan, expected a finite return"),
+        ({"min_return": float("nan")}, r"min_return: found nan, expected a finite number"),
     ],
 )
 def test_nonsense_is_refused(rule, message):

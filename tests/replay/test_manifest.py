@@ -63,12 +63,19 @@ def test_an_edited_manifest_is_refused(write, episode, changes, message):
 
 def test_a_column_that_the_files_lack_is_refused(write, episode):
     dataset = write([episode(0, 3)])
-    spaces = json.loads((dataset.path / "dataset.json").read_text())["spaces"]
+    record = json.loads((dataset.path / "dataset.json").read_text())
+    spaces, statistics = record["spaces"], record["statistics"]
     columns = [column.to_json() for column in dataset.columns]
     columns[1]["shape"] = [3]
     edit(dataset, columns=columns)
     with pytest.raises(DataError, match="columns action do not fit the spaces"):
         replay.open(dataset.path)
-    edit(dataset, columns=columns, spaces={**spaces, "action": {**spaces["action"], "shape": [3]}})
+    numbers = {"count": 3, **{key: [0, 0, 0] for key in ("mean", "std", "min", "max")}}
+    edit(
+        dataset,
+        columns=columns,
+        spaces={**spaces, "action": {**spaces["action"], "shape": [3]}},
+        statistics={**statistics, "action": numbers},
+    )
     with pytest.raises(DataError, match=r"core\.arrow: column 'action': found .*\[2\].*expected .*\[3\]"):
         replay.open(dataset.path)

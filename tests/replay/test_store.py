@@ -360,7 +360,7 @@ def test_a_scan_meets_every_transition_once(view):
     assert [len(batch) for batch in batches] == [10, 10, 10, 3]
     assert np.concatenate([batch.index for batch in batches]).tolist() == list(range(33))
     assert [batch.key for batch in batches] == [(0, 0), (0, 1), (0, 2), (0, 3)]
-    with pytest.raises(DataError, match="count is 0"):
+    with pytest.raises(DataError, match="count: found 0"):
         replay.scan(view, store, Request(), 0)
 
 
