@@ -26,7 +26,7 @@ def check_seed(seed: Any) -> None:
 
 
 def usable_device(device: Any) -> torch.device:
-    """What PyTorch calls it. Raises `LearnerError` unless it is the CPU, or a GPU that is there."""
+    """What PyTorch calls it. Raises `LearnerError` for what is neither cpu nor cuda, and for a GPU that is missing."""
     text = str(device) if isinstance(device, torch.device) else device
     kind, colon, number = text.partition(":") if isinstance(text, str) else ("", "", "")
     whole = number.isascii() and number.isdigit() and len(number) < 6
@@ -122,7 +122,7 @@ def check_statistics(spaces: Spaces, statistics: Any, config: Any) -> None:
         entry = statistics.get(column, {})
         if not isinstance(entry, Mapping):
             raise LearnerError(f"statistics of {column!r}: found {shown(entry)}, expected mean, std, min and max.")
-        for name in names & entry.keys():
+        for name in sorted(names & entry.keys()):
             _check_values(column, name, entry[name])
 
 

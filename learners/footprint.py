@@ -31,6 +31,9 @@ META = torch.device("meta")
 NORMALISER_BYTES = 40
 """For each number of an observation or an action, while its mean and spread, or its range, are made ready."""
 
+FEW = 4
+"""A number that is no larger is not to blame."""
+
 
 class Footprint(NamedTuple):
     """Bytes, at the least."""
@@ -84,18 +87,22 @@ def require_memory(
 def footprint(algorithm: type[TorchAlgorithm], spaces: Spaces, config: Any, rows: int = 0) -> Footprint:
     """Of the algorithm in float32, and of a step on batches of `rows` transitions where there are any."""
     twin = algorithm(_plain(spaces), replace(config, normalise_reward=False), seed=0, device="meta")
-    built = _storages(_tensors(twin))
-    if not rows:
+    return footprint_of(twin, _batch(twin.spaces, twin.requires, rows) if rows else None)
+
+
+def footprint_of(algorithm: TorchAlgorithm, batch: Batch[Any] | None) -> Footprint:
+    """Of one that is there, with contents or without, and of a step on the batch; no parameter moves."""
+    built = _storages(_tensors(algorithm))
+    if batch is None:
         return Footprint(_bytes(built), 0, 0, 0)
     with _largest_product() as largest:
-        batch = _batch(twin.spaces, twin.requires, rows)
-        inputs, made = twin.rehearse(batch)
-    gradient = 4 * sum(part.stop - part.start for part in twin.optimiser.groups.values())
-    moments = 4 * sum(torch.Size(shape).numel() for shape in twin.optimiser.state_shapes().values())
-    seen = {name: size for name, size in _storages(_flat(inputs)).items() if name not in built}
-    kept = {name: size for name, size in _storages(_graph(made)).items() if name not in built | seen}
-    noise = _bytes(_storages(twin.target_noise(batch).values()))
-    return Footprint(_bytes(built), moments, _bytes(seen), max(_bytes(kept), gradient, noise, *largest))
+        inputs, made = algorithm.rehearse(batch)
+    gradient = 4 * sum(part.stop - part.start for part in algorithm.optimiser.groups.values())
+    moments = 4 * sum(torch.Size(shape).numel() for shape in algorithm.optimiser.state_shapes().values())
+    read = {place: part for place, part in _storages(_flat(inputs)).items() if place not in built}
+    kept = {place: part for place, part in _storages(_graph(made)).items() if place not in built | read}
+    noise = _bytes(_storages(algorithm.target_noise(batch).values()))
+    return Footprint(_bytes(built), moments, _bytes(read), max(_bytes(kept), gradient, noise, *largest))
 
 
 def _left(device: torch.device) -> int:
@@ -226,19 +233,21 @@ def _tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
 
 
 def _what_matters(needed_by: Callable[[Any, int], int], config: Any, rows: int, needed: int) -> list[str]:
-    """The knobs, or else what is given, without which much of it would not be needed."""
-    found: list[tuple[int, str]] = []
+    """The knobs, or else what is given, without which much of it would not be needed: first those that were changed."""
+    found: list[tuple[bool, int, str]] = []
     for field in fields(config):
         value = getattr(config, field.name)
-        least = (1,) * len(value) if isinstance(value, tuple) else 1
-        if isinstance(value, (bool, str, float)) or value is None or value == least:
+        many = isinstance(value, tuple)
+        if not many and (not isinstance(value, int) or value <= FEW):
             continue
-        try:
-            smaller = needed_by(replace(config, **{field.name: least}), rows)
-        except LearnerError:  # another knob does not let it be so small
-            continue
-        found.append((smaller, f"{field.name} {value}"))
+        for least in (1, 2):
+            try:
+                smaller = needed_by(replace(config, **{field.name: (least,) * len(value) if many else least}), rows)
+            except LearnerError:  # another knob does not let it be so small
+                continue
+            found.append((value == field.default, smaller, f"{field.name} {value}"))
+            break
     if rows > 1:
-        found.append((needed_by(config, 1), f"batches of {rows:,}"))
-    matter = [name for smaller, name in sorted(found) if smaller < 0.75 * needed]
+        found.append((False, needed_by(config, 1), f"batches of {rows:,}"))
+    matter = [name for _, smaller, name in sorted(found) if smaller < 0.75 * needed]
     return matter[:3] or ["observation and action spaces"]

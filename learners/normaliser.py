@@ -124,7 +124,9 @@ class ContinuousActions(nn.Module):
         # An action that never varies still needs a positive radius to divide by.
         high = np.maximum(high, low + 1e-6)
         self.register_buffer("centre", torch.tensor((high + low) / 2, dtype=torch.float32))
-        self.register_buffer("radius", torch.tensor((high - low) / 2, dtype=torch.float32))
+        # Beside a bound of 10¹⁰ a millionth is nothing.
+        radius = np.where(high > low, (high - low) / 2, 5e-7)
+        self.register_buffer("radius", torch.tensor(radius, dtype=torch.float32))
 
     def encode(self, action: Tensor) -> Tensor:
         return (_flatten(action, self.rank) - self.centre) / self.radius

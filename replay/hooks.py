@@ -37,7 +37,7 @@ def described(function: Callable[..., Any]) -> str:
 
 def _words(error: BaseException) -> str:
     try:
-        words = str(error)
+        words = " ".join(str(error).split())  # in one line
     except Exception:  # an exception that cannot say what it is
         words = ""
     return type(error).__name__ + (f": {words[:1000]}" if words else "")

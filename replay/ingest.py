@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from replay import memory
 from replay.episode import LONGEST_TAG, Episode
 from replay.errors import DataError
 from replay.hooks import Hook, applied, described
@@ -94,7 +96,7 @@ def ingest(
     started = time.monotonic()
     quarantined: list[str] = []
     # The target is ours before anything is read: a log may take hours.
-    with NewFolder(out) as new:
+    with _enough_memory(str(source)), NewFolder(out) as new:
         _check_words(env=env, observation=observation, collected_by=collected_by, licence=licence)
         wanted = None if reward else observation  # a reward function sees all of the source
         opened = read(str(source), Options(env, dict(rename or {}), success_timing, observation=wanted))
@@ -152,6 +154,19 @@ def ingest(
                 raise DataError(f"{source}: every episode is damaged; the first: {quarantined[0]}")
             counts.update(vars(opened.counts))
     return IngestReport(str(source), Path(out), opened.counts, time.monotonic() - started, notes, quarantined)
+
+
+@contextlib.contextmanager
+def _enough_memory(source: str) -> Iterator[None]:
+    """Makes a `DataError` of what could not be known before: that others take the memory, too."""
+    try:
+        yield
+    except MemoryError as error:
+        left = memory.amount(memory.available_bytes())
+        raise DataError(
+            f"{source}: memory does not suffice ({error}; {left} are left). Use a machine or a limit with more, or cut "
+            "episodes into shorter ones."
+        ) from error
 
 
 _REMEDY = "Repair the source, or ingest with quarantine to leave such episodes out."

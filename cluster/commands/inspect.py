@@ -9,16 +9,13 @@ from typing import Annotated, Any
 import tyro
 
 from cluster.commands import options as shared
-from cluster.settings import PATH, Held
 
 
 @dataclass(frozen=True)
-class Inspect(Held):
+class Inspect:
     """Show what is in a dataset, and check that it is whole."""
 
-    positional = "dataset"
-
-    dataset: tyro.conf.Positional[Annotated[str, PATH, tyro.conf.arg(metavar="DATASET")]]
+    dataset: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="DATASET")]]
     """The dataset's folder."""
     verify: bool = False
     """Read every byte, compare its hash, and look at every value but pictures, too."""
@@ -87,8 +84,8 @@ def show(record: dict[str, Any]) -> None:
     from cluster.commands.output import table_console
 
     console = table_console()
-    checked = "every hash and value is right", "sizes and schema are right; --verify reads every byte"
-    whole = checked[0] if record["verified"] else checked[1]
+    right = "every hash and value is right"
+    whole = right if record["verified"] else "sizes and schema are right; --verify reads every byte"
     returns, lengths = record["return"], record["episode_length"]
     splits = ", ".join(f"{name} {count:,}" for name, count in record["splits"].items())
     facts = {

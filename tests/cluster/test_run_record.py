@@ -54,7 +54,7 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("recipe.steps", True, "recipe.steps: found True, expected a whole number"),
     ("recipe.steps", HUGE, "recipe.steps: found 1000"),
     ("recipe.batch_size", -1, "recipe.batch_size: found -1, expected a whole number"),
-    ("recipe.importance_exponent", "x", "recipe.importance_exponent: found 'x', expected a finite number"),
+    ("recipe.importance_exponent", "x", "recipe.importance_exponent: found 'x', expected a number, 0 to 1"),
     ("recipe.importance_exponent", HUGE, "recipe.importance_exponent: found 1000"),
     ("recipe.fused", 1, "recipe.fused: found 1, expected true or false"),
     ("recipe.color", 1, "recipe has unknown entries ['color']; was it written by another version?"),

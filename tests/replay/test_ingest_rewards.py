@@ -24,6 +24,7 @@ FAILS = {
     "raises nothing": ("raise RuntimeError", r"raised RuntimeError\. Mend"),
     "key": ("return episode.extras['speed']", r"raised KeyError: 'speed'"),
     "recurses": ("return f(episode)", r"raised RecursionError: maximum recursion"),
+    "raises lines": ("raise RuntimeError('one\\ntwo')", r"raised RuntimeError: one two"),
     "leaves": ("sys.exit(7)", r"raised SystemExit: 7"),
     "memory": ("raise MemoryError", r"raised MemoryError"),
     "no words": ("raise type('E', (Exception,), {'__str__': lambda self: 1 / 0})()", r"raised E\. Mend"),

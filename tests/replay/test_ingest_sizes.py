@@ -18,6 +18,7 @@ from replay import memory
 from replay.errors import DataError
 from replay.ingest import ingest
 from replay.readers import columns
+from replay.statistics import Moments
 from tests.replay import logs
 
 
@@ -67,6 +68,14 @@ def test_what_does_not_fit_is_refused_before_it_is_read(tmp_path: Path, monkeypa
     for name, case in cases.items():
         (tmp_path / name).mkdir()
         logs.refused(tmp_path / name, case)
+
+
+def test_memory_that_is_taken_by_others_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(self: Any, rows: np.ndarray) -> None:
+        raise MemoryError("Unable to allocate 37.4 MiB")
+
+    monkeypatch.setattr(Moments, "add", none_left)
+    logs.refused(tmp_path, (logs.hdf5, r"log.hdf5: memory does not suffice \(Unable to allocate 37.4 MiB; .* are left"))
 
 
 def test_a_long_log_of_large_rows_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
