@@ -118,7 +118,7 @@ def _unknown(id: str, error: Exception) -> str:
     for package, (extra, ids) in _PACKAGES.items():
         if ids.match(id) and importlib.util.find_spec(package) is None:
             return f'environment {id}: comes with {package}, not installed here: pip install "quiver-rl[{extra}]"'
-    if ":" in id:
+    if ":" in id or id in gym.registry:  # and what it needs is not here
         return f"environment {id}: {error}"
     if close := difflib.get_close_matches(id, list(gym.registry), n=4):
         return f"environment {id}: unknown; did you mean {', '.join(close)}?"

@@ -40,7 +40,7 @@ class FixedResetOptions(gym.Wrapper[Any, Any, Any, Any]):
             return self.env.reset(seed=seed, options=options)
         except (AssertionError, IndexError, KeyError, TypeError) as error:
             raise EnvError(
-                f"environment {self._id}: refused reset_options {options} ({error!r}). Cells are counted "
+                f"environment {self._id}: refused reset_options {options} ({error!r}). Cells of a maze are counted "
                 "[row, column] from 0, the outer wall included."
             ) from error
 

@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 import numpy as np
 
-from replay import memory
+from replay import memory, spaces
 from replay.errors import DataError
 from replay.readers.source import array_space
-from replay.spaces import Image, Leaf
+from replay.spaces import CHANNELS, SMALLEST_PICTURE, Image, Leaf, picture_shape
 
 MOST_NUMBERS = 1 << 20
 """Numbers in a row of a column. dataset.json holds four statistics of each, and what is larger is no vector of a
@@ -29,8 +29,6 @@ SMALL = 1 << 30
 """Bytes that any file may hold, whatever its size."""
 BLOCK_BYTES = 64 << 20
 """About what is read of a log at a time."""
-_CHANNELS = (1, 3, 4)
-_SMALLEST_PICTURE = 32
 _LONGEST_NAME = 180
 """Bytes of a column's name where it becomes part of a file's."""
 _KINDS = {
@@ -74,16 +72,16 @@ def column_space(row: tuple[int, ...], dtype: Any, where: str, name: str, notes:
     space = array_space(row, dtype)
     if isinstance(space, Image) or len(row) != 3:
         return space
-    first, last, large = row[0] in _CHANNELS, row[2] in _CHANNELS, min(row[1:]) >= _SMALLEST_PICTURE
-    if np.dtype(dtype) == np.uint8 and first and large:
-        notes.append(f"{name}: pictures come channels first, {row}; kept as {(*row[1:], row[0])}")
-        return Image((*row[1:], row[0]))
-    if np.dtype(dtype) == np.uint8 and first and last and row[1] >= _SMALLEST_PICTURE:
+    if turned := picture_shape(row, dtype):
+        notes.append(f"{name}: pictures come channels first, {row}; kept as {turned}")
+        return Image(turned)
+    first, last = row[0] in CHANNELS, row[2] in CHANNELS
+    if np.dtype(dtype) == np.uint8 and first and last and row[1] >= SMALLEST_PICTURE:
         raise DataError(
             f"{where}: found rows of shape {row}, which may be pictures with the channels first or last; expected "
-            f"(height, width, channels) with sides of at least {_SMALLEST_PICTURE}. Crop or transpose them."
+            f"(height, width, channels) with sides of at least {SMALLEST_PICTURE}. Crop or transpose them."
         )
-    if math.prod(row) >= _SMALLEST_PICTURE**2:
+    if math.prod(row) >= SMALLEST_PICTURE**2:
         notes.append(
             f"{name}: {math.prod(row):,} numbers a row, taken as a vector; pictures are uint8 (height, width, channels)"
         )
@@ -92,11 +90,7 @@ def column_space(row: tuple[int, ...], dtype: Any, where: str, name: str, notes:
 
 def channels_last(values: np.ndarray, space: Leaf) -> np.ndarray:
     """Rows (n, C, H, W) of a picture as (n, H, W, C), where the space was made of those; others as they are."""
-    if isinstance(space, Image) and values.ndim == 4 and values.shape[1:] != space.shape:
-        height, width, channels = space.shape
-        if values.shape[1:] == (channels, height, width):
-            return values.transpose(0, 2, 3, 1)
-    return values
+    return spaces.channels_last(values, space.shape) if isinstance(space, Image) and values.ndim == 4 else values
 
 
 def block_rows(width: int, most: int) -> int:
@@ -144,4 +138,4 @@ def left_out(names: Mapping[str, bool], remedy: str) -> list[str]:
 
 def looks_like_pictures(row: tuple[int, ...], dtype: Any) -> bool:
     """Whether rows of bytes have two sides that are large enough."""
-    return np.dtype(dtype) == np.uint8 and len(row) in (2, 3) and sorted(row)[-2] >= _SMALLEST_PICTURE
+    return np.dtype(dtype) == np.uint8 and len(row) in (2, 3) and sorted(row)[-2] >= SMALLEST_PICTURE

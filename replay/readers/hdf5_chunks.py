@@ -14,6 +14,8 @@ from replay import memory
 from replay.errors import DataError
 
 _DEFLATE, _SHUFFLE, _FLETCHER32, _NBIT, _SCALE_OFFSET, _LZF = 1, 2, 3, 5, 6, 32000
+_TEXT = 16
+"""Bytes of text of any length, where it stands among others: a length, and where it is. (HDF5 says a pointer's.)"""
 _SLACK = 4096
 """Bytes by which packing may make a chunk larger."""
 _REMEDY = "Fetch the file again."
@@ -22,9 +24,12 @@ _REMEDY = "Fetch the file again."
 def check_chunks(dataset: Any, where: str) -> None:
     """Raises `DataError`, naming `where`, unless every chunk that the open dataset stores is of the size that it
     should be once it is unpacked; and for chunks that do not fit in memory. h5py's own errors pass."""
+    from h5py.h5t import TypeStringID
+
     if dataset.chunks is None:
         return
-    itemsize = dataset.id.get_type().get_size()
+    kind = dataset.id.get_type()
+    itemsize = _TEXT if isinstance(kind, TypeStringID) and kind.is_variable_str() else kind.get_size()
     elements = math.prod(dataset.chunks)
     expected = elements * itemsize
     memory.require(

@@ -178,19 +178,7 @@ def _hdf5_value(node: Any, where: str) -> Any:
         return {key: _hdf5_value(node[key], f"{where}/{key}") for key in node}
     if not hasattr(node, "nbytes"):
         raise DataError(f"{where}: found {type(node).__name__}, expected an array. {_REMEDY}")
-    size = node.file.id.get_filesize()
-    # Before it is allocated: a file may say that it holds what nobody ever wrote.
-    if node.nbytes > max(_SMALL, _MOST_RATIO * size):
-        raise DataError(
-            f"{where}: says that it holds {node.nbytes:,} bytes in a file of {size:,}, expected at most {_MOST_RATIO} "
-            f"times its size. {_REMEDY}"
-        )
     return node[()]
-
-
-_SMALL = 1 << 30
-"""Bytes that any file may hold, whatever its size."""
-_MOST_RATIO = 500
 
 
 def _infos_left_out(file: Path) -> list[str]:
@@ -199,7 +187,7 @@ def _infos_left_out(file: Path) -> list[str]:
 
     try:
         with h5py.File(file, "r") as store:
-            check_contained(store, file)
+            check_contained(store, file, packing=False)
             infos = store.get("episode_0/infos", {})
             names = [name for name in infos if name not in _SUCCESS] if hasattr(infos, "keys") else []
     except (OSError, RuntimeError):

@@ -14,7 +14,7 @@ import numpy as np
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.segment import Counts
-from replay.spaces import Box, Discrete, Image, Spaces
+from replay.spaces import SMALLEST_PICTURE, Box, Discrete, Image, Spaces, picture_shape
 
 BLOCK_ROWS = 32_768
 """Rows of a flat log that are read at a time, at most."""
@@ -145,15 +145,13 @@ def box(shape: Iterable[int], dtype: Any, low: Any = -np.inf, high: Any = np.inf
     return Box(tuple(int(n) for n in shape), stored, _bounds(low), _bounds(high))
 
 
-def array_space(shape: Iterable[int], dtype: Any, *, smallest: int = 32) -> Box | Image:
+def array_space(shape: Iterable[int], dtype: Any, *, smallest: int = SMALLEST_PICTURE) -> Box | Image:
     """The space of a column that nothing declares: pictures if it looks like them, else an open box.
 
     Pictures are bytes (H, W, C), C of 1, 3 or 4, with sides of at least `smallest`: below are grids of symbols.
     """
     shape = tuple(int(n) for n in shape)
-    if np.dtype(dtype) == np.uint8 and len(shape) == 3 and min(shape[:2]) >= smallest and shape[2] in (1, 3, 4):
-        return Image(shape)
-    return box(shape, dtype)
+    return Image(shape) if picture_shape(shape, dtype, smallest=smallest) == shape else box(shape, dtype)
 
 
 def action_space(
