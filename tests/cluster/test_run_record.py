@@ -99,7 +99,7 @@ FIELDS: list[tuple[str, Any, str]] = [
         "spaces.observation.shape: found [2147483648, 2147483648], expected at",
     ),
     ("spaces.observation.dtype", "float128", "spaces.observation.dtype: found 'float128', expected one of float16"),
-    ("spaces.observation.low", [0, 0], "spaces.observation: found 2 and 1 bounds, expected 4"),
+    ("spaces.observation.low", [0, 0], "spaces.observation.low: found [0, 0], expected a list of 1 or 4 bounds"),
     ("spaces.observation.low", "x", "spaces.observation.low: found 'x', expected a list"),
     ("statistics", [], "statistics: found [], expected an object or null"),
     ("statistics", {"observation": 3}, "statistics.observation: found 3, expected an object"),
