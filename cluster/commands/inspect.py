@@ -9,13 +9,16 @@ from typing import Annotated, Any
 import tyro
 
 from cluster.commands import options as shared
+from cluster.settings import PATH, Held
 
 
 @dataclass(frozen=True)
-class Inspect:
+class Inspect(Held):
     """Show what is in a dataset, and check that it is whole."""
 
-    dataset: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="DATASET")]]
+    positional = "dataset"
+
+    dataset: tyro.conf.Positional[Annotated[str, PATH, tyro.conf.arg(metavar="DATASET")]]
     """The dataset's folder."""
     verify: bool = False
     """Read every byte, compare its hash, and look at every value but pictures, too."""

@@ -13,9 +13,9 @@ from tyro.constructors import PrimitiveConstructorSpec
 from cluster.errors import RunError
 from cluster.json_text import json_object
 from cluster.plain_text import plain_text
-from cluster.settings import Text, is_number, is_text, number, takes_whole_numbers
+from cluster.settings import Text, is_number, number, takes_whole_numbers
 from cluster.settings import option as option_of
-from replay.ranges import Range, fits, hints, range_of, shown
+from replay.ranges import Range, fits, hints, range_of
 
 if TYPE_CHECKING:
     from envs import EnvSpec
@@ -35,13 +35,9 @@ def parse(kind: type[Options], command: str, arguments: Sequence[str], default: 
     told = draft(kind)
     record = None if default is None else as_a(told, default)
     words, said = [plain_text(word, keep="") for word in arguments], _as_text(record)
-    try:
-        if words != list(arguments) or said != record:
-            _read(told, command, words, said)  # which ends the process where there is something to say
-        return as_a(kind, _read(told, command, arguments, record))
-    except UnicodeEncodeError as error:  # a usage message quotes what it does not know
-        stray = next((word for word in arguments if not is_text(word)), "")
-        raise RunError(f"quiver {command}: found {shown(stray)}, expected an option, or a value in UTF-8.") from error
+    if words != list(arguments) or said != record:
+        _read(told, command, words, said)  # which ends the process where there is something to say
+    return as_a(kind, _read(told, command, arguments, record))
 
 
 def _read(kind: type[Options], command: str, arguments: Sequence[str], default: Options | None) -> Options:
