@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -266,6 +267,7 @@ def test_help_tells_a_range_and_a_default(capsys: pytest.CaptureFixture[str]):
         ("", False, False, False),
         ("a\0", False, False, False),
         ("\ud800", False, False, False),
+        (os.fsdecode(b"caf\xe9"), True, False, False),  # may be there, and is not made
         ("é" * 128, False, False, False),
         ("a/" * 2_048, False, False, False),
     ],
