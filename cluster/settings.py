@@ -111,10 +111,12 @@ class Text:
 
     what: str
     holds: Callable[[str], bool] = bool
+    any_bytes: bool = False
+    """Whether it may be the name of a file that is there, which need not be UTF-8."""
 
     def fits(self, text: str) -> bool:
         """Whether the text is one of these, and such as files and records can hold."""
-        return is_text(text) and self.holds(text)
+        return (is_name_of_file(text) if self.any_bytes else is_text(text)) and self.holds(text)
 
     def check(self, text: str, called: str) -> None:
         """Raises `RunError` for text that does not fit."""
@@ -141,16 +143,21 @@ def is_text(text: str) -> bool:
     return 0 < len(text) <= LONGEST_TEXT and "\0" not in text and _encodes(text)
 
 
-def _encodes(text: str) -> bool:
+def is_name_of_file(text: str) -> bool:
+    """Whether a file can be called so: in whatever bytes the system has."""
+    return 0 < len(text) <= LONGEST_TEXT and "\0" not in text and _encodes(text, "surrogateescape")
+
+
+def _encodes(text: str, errors: str = "strict") -> bool:
     try:
-        text.encode()
+        text.encode(errors=errors)
     except UnicodeEncodeError:
         return False
     return True
 
 
 def _fits_a_path(text: str) -> bool:
-    names = os.fsencode(text).split(b"/")
+    names = text.encode(errors="surrogateescape").split(b"/")
     return sum(map(len, names)) + len(names) <= _LONGEST_PATH and max(map(len, names)) <= _LONGEST_NAME
 
 
@@ -181,11 +188,12 @@ NAME = Text("a name", lambda text: len(text) <= _LONGEST_WORDS)
 EXPRESSION = Text('an expression such as "return > 100 and success == 1"')
 JSON_TEXT = Text('a JSON object such as {"name": 1}')
 _NAMES = "names of up to 255 bytes, in UTF-8"
-PATH = Text(f"a path ({_NAMES})", _fits_a_path)
+PATH = Text("a path (names of up to 255 bytes)", _fits_a_path, any_bytes=True)
 NEW_FOLDER = Text(f"a folder's path, such as data/maze ({_NAMES}; ./-x for -x)", _fits_a_new_folder)
 RUN_FOLDER = Text(f"a run's folder, such as runs/maze ({_NAMES}; ./-x for -x)", _fits_a_run)
-SOURCE = Text("minari:ID, ogbench:FILE.npz, hdf5:FILE, parquet:GLOB or a dataset's folder", _fits_a_path)
-FUNCTION = Text("FILE.py:FUNCTION", lambda text: len(text) <= 2 * _LONGEST_PATH)
+_SOURCES = "minari:ID, ogbench:FILE.npz, hdf5:FILE, parquet:GLOB or a dataset's folder"
+SOURCE = Text(_SOURCES, _fits_a_path, any_bytes=True)
+FUNCTION = Text("FILE.py:FUNCTION", lambda text: len(text) <= 2 * _LONGEST_PATH, any_bytes=True)
 ADDRESS = Text("HOST:PORT of a cluster, auto or local", lambda text: len(text) <= _LONGEST_WORDS)
 DEVICE = one_of("auto", "cpu", "cuda")
 POLICY_DEVICE = one_of("cpu", "cuda")

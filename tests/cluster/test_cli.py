@@ -80,7 +80,7 @@ def test_the_help_of_an_algorithm_shows_its_knobs(name: str, capsys: pytest.Capt
 def test_help_tells_what_a_knob_is_for(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         cli.main(["train", "--algo", "iql", "--help"])
-    assert ".5 is the mean, 1 the maximum" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert ".5 is the mean, towards 1 the maximum" in " ".join(capsys.readouterr().out.replace("│", " ").split())
 
 
 # --- Options of train ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -232,7 +233,7 @@ def test_what_is_no_option_and_what_is_missing_end_with_usage(
     assert f"quiver {arguments[0]} --help" in capsys.readouterr().err
 
 
-def test_what_is_no_text_cannot_be_quoted_in_it(capsys: pytest.CaptureFixture[str]):
+def test_what_is_no_text_is_quoted_as_text(capsys: pytest.CaptureFixture[str]):
     for stray in ("\udcff", "--\udcff"):
         with pytest.raises(SystemExit, match="2"):
             cli.main([*TRAIN, stray])
@@ -266,6 +267,7 @@ def test_help_tells_a_range_and_a_default(capsys: pytest.CaptureFixture[str]):
         ("", False, False, False),
         ("a\0", False, False, False),
         ("\ud800", False, False, False),
+        (os.fsdecode(b"caf\xe9"), True, False, False),  # may be there, and is not made
         ("é" * 128, False, False, False),
         ("a/" * 2_048, False, False, False),
     ],

@@ -37,9 +37,13 @@ ROWS: list[Row] = [
         ("a folder for a file", "hdf5:there", r"found a folder", _there),
     ),
     *table(
-        "ingest {data} --out new",
+        "ingest {data}",
         ("a target that is there", "--out there", r"there: exists already", _there),
-        ("a target without a name", "--out ''", r"--out|exists already"),
+        ("a target without a name", "--out ''", r"--out: found '', expected a folder"),
+        ("two targets", "--out new --out other", r"--out: is given twice"),
+    ),
+    *table(
+        "ingest {data} --out new",
         ("a share of one", "--validation-fraction 1", r"validation.fraction"),
         ("a share below zero", "--validation-fraction=-0.1", r"validation.fraction"),
         ("a share of NaN", "--validation-fraction nan", r"validation.fraction"),
