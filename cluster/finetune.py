@@ -115,7 +115,8 @@ def finetune(
                 environment, cadence.eval_episodes, recipe.seed, scores, cadence.eval_stochastic, patience
             )
         check_recipe(claim, recipe, as_json(online), environment.to_json())
-        start = resume_point(claim, resume_from, algorithm) or _first(beginning, algorithm)
+        start = resume_point(claim, resume_from, recipe, algorithm, spaces, logged)
+        start = start or _first(beginning, algorithm)
         config = {
             "format": 1,
             "recipe": as_json(recipe),

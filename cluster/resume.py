@@ -12,12 +12,15 @@ from typing import Any
 import learners
 from cluster import checkpoint, process
 from cluster.checkpoint import Checkpoint
+from cluster.checkpoint_pipeline import check_pipeline
 from cluster.claim import Claim
 from cluster.errors import RunError
 from cluster.options import Recipe
 from cluster.run_folder import plain
 from cluster.run_record import read_recipe
 from learners.algorithm import Algorithm
+from replay.spaces import Spaces
+from replay.view import View
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +67,13 @@ def _spelled_out(recipe: Recipe) -> dict[str, Any]:
     return {**vars(recipe), "knobs": dataclasses.asdict(config(**recipe.knobs))}
 
 
-def resume_point(claim: Claim, which: str | None, algorithm: Algorithm) -> Checkpoint | None:
+def resume_point(
+    claim: Claim, which: str | None, recipe: Recipe, algorithm: Algorithm, spaces: Spaces, view: View | None
+) -> Checkpoint | None:
     """The checkpoint to go on from: `which` (`step-N`, None for the newest); None for a new run, and where none was
-    written yet.
+    written yet. `view` is that of the logs, None where there are none.
 
-    Raises `RunError` for one that is damaged, naming the one before it, and for one of another algorithm.
+    Raises `RunError` for one that is damaged, naming the one before it, and for one of another algorithm or run.
     """
     folder = claim.folder.checkpoints
     if claim.before is None and which is not None:
@@ -78,7 +83,9 @@ def resume_point(claim: Claim, which: str | None, algorithm: Algorithm) -> Check
     if which is not None:
         start = checkpoint.read(folder, which, "--resume --resume-from")[1]
     assert start is not None
-    checkpoint.check_layout(folder / checkpoint.folder_name(start.step), start.learner, algorithm)
+    where = folder / checkpoint.folder_name(start.step)
+    checkpoint.check_layout(where, start.learner, algorithm)
+    check_pipeline(where, start, recipe, algorithm, spaces, view)
     return start
 
 

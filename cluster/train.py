@@ -82,7 +82,7 @@ def train(
                 environment, cadence.eval_episodes, recipe.seed, reference_scores, cadence.eval_stochastic, patience
             )
         check_recipe(claim, recipe)
-        start = resume_point(claim, resume_from, algorithm)
+        start = resume_point(claim, resume_from, recipe, algorithm, view.spaces, view)
         _check_end_of_chunk(0 if start is None else start.step, recipe)
         config = {
             "format": 1,

@@ -1,0 +1,169 @@
+"""What a checkpoint holds besides the learner, `pipeline.safetensors`, held to what the run that goes on will take.
+
+    weights.VERSION                 published weights by which chunks are still to be labelled
+    evaluation.STEP                 those of evaluations that were under way
+    rows.CHUNK.DRAW.FIELD           draws that were made by priorities which have changed since
+    priorities.NAME                 of the transitions
+    buffer.NUMBER.batch.… targets.… labelled rows that later steps take part in
+
+The record's hash tells damage. This tells a file that somebody made for another run, or by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cluster.checkpoint import Arrays, Checkpoint
+from cluster.errors import RunError
+from cluster.options import Recipe
+from cluster.schedule import Schedule
+from cluster.train_buffer import chunk_from_arrays
+from learners.algorithm import Algorithm
+from replay.errors import DataError
+from replay.spaces import Discrete, Spaces, observation_columns
+from replay.view import View, locate
+
+Kind = tuple[str, tuple[int, ...]]
+"""dtype and shape."""
+
+ROW_FIELDS = ("index", "shard", "row", "remaining")
+PRIORITY_FIELDS = ("powers", "fresh", "highest")
+_REMEDY = "No run writes that: restore the checkpoint, or go on from another with --resume-from."
+
+
+def check_pipeline(
+    where: Path, start: Checkpoint, recipe: Recipe, algorithm: Algorithm, spaces: Spaces, view: View | None
+) -> None:
+    """Raises `RunError`, naming the checkpoint `where` and the array, unless `start.pipeline` is what a run of this
+    recipe takes from there: all of it, of the right types and shapes, and with numbers that can be.
+
+    `view` is that of the logs, which draws by priorities are from.
+    """
+    schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
+    chunk = -(-start.step // recipe.chunk_steps)
+    expected: dict[str, Kind] = {}
+    if not recipe.fused:
+        layout = _layout_of(algorithm.target_weights())
+        present = [name for name in start.pipeline if re.fullmatch(r"weights\.\d{1,18}", name, re.ASCII)]
+        needed = [f"weights.{version}" for version in range(schedule.version_for(chunk), chunk + 1)]
+        expected |= dict.fromkeys([*present, *needed], layout)
+    policy = _layout_of(algorithm.policy_weights())
+    expected |= {name: policy for name in start.pipeline if re.fullmatch(r"evaluation\.\d{1,18}", name, re.ASCII)}
+    if recipe.priority_exponent > 0:
+        assert view is not None
+        expected |= _priorities(view) | _draws(start.pipeline, schedule, chunk, recipe.batch_size)
+    if recipe.label_reuse > 1:
+        expected |= _buffer(start.pipeline, schedule, chunk, recipe, spaces)
+    _check(where, start.pipeline, expected)
+    if recipe.priority_exponent > 0 and view is not None:
+        _check_draws(where, start.pipeline, view)
+    if recipe.label_reuse > 1:
+        _check_buffer(where, start.pipeline, algorithm, spaces)
+
+
+def _priorities(view: View) -> dict[str, Kind]:
+    count = (view.transitions,)
+    return {
+        "priorities.powers": ("float64", count),
+        "priorities.fresh": ("uint8", count),
+        "priorities.highest": ("float64", ()),
+    }
+
+
+def _draws(pipeline: Arrays, schedule: Schedule, first: int, size: int) -> dict[str, Kind]:
+    """Of `first` and the chunks after it, as many as were asked for: whole chunks, none left out."""
+    expected: dict[str, Kind] = {}
+    chunk = first
+    while any(name.startswith(f"rows.{chunk}.") for name in pipeline):
+        for draw in range(len(schedule.draws_of(chunk))):
+            start = f"rows.{chunk}.{draw:03d}."
+            expected |= {f"{start}{field}": ("int64", (size,)) for field in ROW_FIELDS}
+            expected[f"{start}weight"] = ("float32", (size,))
+        chunk += 1
+    return expected
+
+
+def _buffer(pipeline: Arrays, schedule: Schedule, chunk: int, recipe: Recipe, spaces: Spaces) -> dict[str, Kind]:
+    """The last chunks' rows. Labels are as they are: `_check_buffer` compares them with those of the algorithm."""
+    columns = {name: (leaf.dtype, leaf.shape) for name, leaf in observation_columns(spaces.observation).items()}
+    row = {"action": (spaces.action.dtype, spaces.action.shape)}
+    row |= columns | {f"next_{name}": kind for name, kind in columns.items()}
+    row |= dict.fromkeys(("reward", "discount"), ("float32", ()))
+    row |= dict.fromkeys(("terminated", "truncated"), ("uint8", ())) | {"index": ("int64", ())}
+    if recipe.priority_exponent > 0:
+        row["weight"] = ("float32", ())
+    expected: dict[str, Kind] = {}
+    held = range(max(0, chunk - recipe.label_reuse), chunk)
+    for number, entered in enumerate(held):
+        rows, prefix = len(schedule.draws_of(entered)) * recipe.batch_size, f"buffer.{number:03d}."
+        expected |= {f"{prefix}batch.{name}": (dtype, (rows, *shape)) for name, (dtype, shape) in row.items()}
+        for name, array in pipeline.items():
+            if name.startswith((f"{prefix}targets.", f"{prefix}batch.extras.")):
+                expected[name] = (array.dtype.name, (rows, *array.shape[1:]))
+    return expected
+
+
+def _check(where: Path, pipeline: Arrays, expected: Mapping[str, Kind]) -> None:
+    for name in sorted({*pipeline, *expected}):
+        if name not in pipeline:
+            raise _refusal(where, name, "is missing")
+        if name not in expected:
+            raise _refusal(where, name, "is none that the run takes")
+        found, (dtype, shape) = pipeline[name], expected[name]
+        if (found.dtype.name, found.shape) != (dtype, shape):
+            raise _refusal(where, name, f"is {found.dtype.name} {found.shape}, expected {dtype} {shape}")
+        if found.dtype.kind == "f" and not np.isfinite(found).all():
+            raise _refusal(where, name, "holds what is no finite number")
+        if name.startswith("priorities.") and (found < 0).any():
+            raise _refusal(where, name, "holds a number below 0")
+
+
+def _check_draws(where: Path, pipeline: Arrays, view: View) -> None:
+    """Rows must be those of their index, or another shard would be read than was drawn from."""
+    for name in (name for name in pipeline if name.startswith("rows.") and name.endswith(".index")):
+        start = name.removesuffix("index")
+        try:
+            rows = locate(view, pipeline[name])
+        except DataError as error:
+            raise _refusal(where, name, f"is of no transitions ({error})") from error
+        for field in ROW_FIELDS:
+            if not np.array_equal(getattr(rows, field), pipeline[start + field]):
+                raise _refusal(where, start + field, "is not that of its index")
+        weight = pipeline[f"{start}weight"]
+        if not ((weight >= 0) & (weight <= 1)).all():
+            raise _refusal(where, f"{start}weight", "holds a weight that is not from 0 to 1")
+
+
+def _check_buffer(where: Path, pipeline: Arrays, algorithm: Algorithm, spaces: Spaces) -> None:
+    """Labels must be named and shaped as those that the algorithm computes."""
+    for prefix in sorted({name[: len("buffer.000.")] for name in pipeline if name.startswith("buffer.")}):
+        action = pipeline[f"{prefix}batch.action"]
+        if isinstance(spaces.action, Discrete):
+            first = spaces.action.start
+            if not ((action >= first) & (action < first + spaces.action.n)).all():
+                raise _refusal(where, f"{prefix}batch.action", "holds an action that is none of the space's")
+        chunk = chunk_from_arrays(pipeline, prefix)
+        made = algorithm.targets(chunk.batch.rows(0, 1, key=(0, 0)))
+        labels = {f"{prefix}targets.{name}": _layout_of(label) for name, label in made.items()}
+        found = {name for name in pipeline if name.startswith(f"{prefix}targets.")}
+        for name in sorted(found ^ labels.keys()):
+            raise _refusal(where, name, "is missing" if name in labels else "is none that the run takes")
+        for name, (dtype, shape) in labels.items():
+            array = pipeline[name]
+            if (array.dtype.name, array.shape[1:]) != (dtype, shape[1:]):
+                raise _refusal(where, name, f"is {array.dtype.name} {array.shape}, expected {dtype} (…, {shape[1:]})")
+
+
+def _layout_of(array: Any) -> Kind:
+    found: NDArray[Any] = np.asarray(array)
+    return found.dtype.name, found.shape
+
+
+def _refusal(where: Path, name: str, what: str) -> RunError:
+    return RunError(f"{where}: pipeline.safetensors: {name} {what}. {_REMEDY}")
