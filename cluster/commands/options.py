@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_origin
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
@@ -62,6 +63,12 @@ def draft(kind: type[Options]) -> type[Options]:
     """A dataclass of options as it is before all of them are known: help tells their ranges, numbers are read as
     `settings.number` does, and nothing is checked yet. `as_a` makes the record itself of it, whose errors are then
     those to show, and not a usage message."""
+    return cast(type[Options], _draft(cast(Hashable, kind)))
+
+
+@functools.cache  # as tyro keeps what it has read of a class
+def _draft(hashable: Hashable) -> Any:
+    kind = cast(Any, hashable)
     changed = {name: hinted for name, hint in hints(kind).items() if (hinted := _told(name, hint)) is not hint}
     unchecked = {"__post_init__": lambda self: None}
     body = {"__annotations__": changed, "__doc__": kind.__doc__, "__module__": kind.__module__, **unchecked}
