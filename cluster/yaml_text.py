@@ -60,49 +60,52 @@ def _check(root: Any, where: str) -> None:
     """Raises `RunError` for a key given twice, and for what is too large or too deep, before any of it is made."""
     sizes: dict[int, int] = {}
     """Of nodes whose children are counted."""
-    above: dict[int, int] = {}
-    """Depths of the nodes that are being counted: whatever leads back to one of them has no end."""
-    left: list[tuple[Any, bool]] = [(root, False)]
+    above: set[int] = set()
+    """The nodes that are being counted: whatever leads back to one of them has no end."""
+    left: list[tuple[Any, str, bool]] = [(root, "", False)]
     while left:
-        node, counted = left.pop()
-        children = _children(node)
+        node, path, counted = left.pop()
+        place = f"{where}: {_shown_path(path)} (line {node.start_mark.line + 1})"
+        children = _children(node, path)
         if counted:
-            del above[id(node)]
-            sizes[id(node)] = 1 + sum(sizes[id(child)] for child in children)
+            above.remove(id(node))
+            sizes[id(node)] = 1 + sum(sizes[id(child)] for child, _ in children)
             if sizes[id(node)] > MOST_VALUES:
                 raise RunError(
-                    f"{where}, line {_line(node)}: found more than {MOST_VALUES:,} values, with what its aliases "
-                    "repeat, expected fewer; write out what the aliases (*name) stand for."
+                    f"{place}: found more than {MOST_VALUES:,} values, with what its aliases repeat, expected fewer; "
+                    "write out what the aliases (*name) stand for."
                 )
         elif id(node) not in sizes:
-            if id(node) in above or len(above) >= DEEPEST:
-                raise RunError(
-                    f"{where}, line {_line(node)}: found more than {DEEPEST} levels, expected fewer; write it flat."
-                )
-            above[id(node)] = len(above)
-            _check_keys(node, where)
-            left.append((node, True))
-            left.extend((child, False) for child in children)
+            if id(node) in above:
+                raise RunError(f"{place}: stands in itself, by an alias; write it out.")
+            if len(above) >= DEEPEST:
+                raise RunError(f"{place}: found more than {DEEPEST} levels, expected fewer; write it flat.")
+            above.add(id(node))
+            _check_keys(node, place)
+            left.append((node, path, True))
+            left.extend((child, name, False) for child, name in children)
 
 
-def _children(node: Any) -> list[Any]:
+def _children(node: Any, path: str) -> list[tuple[Any, str]]:
+    """The nodes below one, each with the path that leads to it."""
     if node.id == "mapping":
-        return [part for pair in node.value for part in pair]
-    return list(node.value) if node.id == "sequence" else []
+        values = [(value, f"{path}.{key.value if key.id == 'scalar' else '?'}") for key, value in node.value]
+        return [*((key, path) for key, _ in node.value), *values]
+    return [(child, path) for child in node.value] if node.id == "sequence" else []
 
 
-def _check_keys(node: Any, where: str) -> None:
+def _shown_path(path: str) -> str:
+    """In at most a short line."""
+    name = path.removeprefix(".") or "the file"
+    return name if len(name) <= 100 else f"{name[:100]}…"
+
+
+def _check_keys(node: Any, place: str) -> None:
     if node.id != "mapping":
         return
     seen = set()
     for key, _ in node.value:
         if key.id == "scalar":
             if (key.tag, key.value) in seen:
-                raise RunError(
-                    f"{where}, line {_line(key)}: the key {shown(key.value)} is given twice; keep one of them."
-                )
+                raise RunError(f"{place}: {shown(key.value)} is given twice; keep one of them.")
             seen.add((key.tag, key.value))
-
-
-def _line(node: Any) -> int:
-    return int(node.start_mark.line) + 1
