@@ -10,13 +10,14 @@ BENCHMARKS ?= $(filter-out benchmarks/learning.py benchmarks/finetune.py,$(sort 
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test lint bench learning finetune
+.PHONY: help install demo check test fuzz lint bench learning finetune
 
 help:
 	@echo "make install   .venv with everything in it; then .venv/bin/quiver --help"
 	@echo "make demo      collect, ingest, train, evaluate, report: the whole way in a few minutes, no downloads"
 	@echo "make check     make lint, and the tests that take no more than a few seconds each: while you work"
 	@echo "make test      the test suite; make test ARGS='-k topology' for a part of it"
+	@echo "make fuzz      inputs changed at random, a few minutes; ARGS='--seed 1 --mutations 10000', ARGS=--help tells more"
 	@echo "make lint      style, types, and which package may import which"
 	@echo "make bench     the benchmarks, beside the peers they name (installs those into $(PEERS))"
 	@echo "make learning  every method trained and scored beside d3rlpy's: hours, and it resumes; ARGS=--dry-run tells"
@@ -30,6 +31,9 @@ demo: install
 # Two processes, each given one test after the other: dealt out in blocks, the slow ones would fall to one of them.
 test: install
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+fuzz: install
+	$(VENV)/bin/python -m tests.fuzz $(ARGS)
 
 check: lint
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup -m 'not slow' $(ARGS)

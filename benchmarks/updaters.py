@@ -43,8 +43,8 @@ class WaitingSpec(AlgorithmSpec):
 
     delay: float = 0.0
 
-    def create(self, device: str) -> Algorithm:
-        algorithm = super().create(device)
+    def create(self, device: str, *, rows: int = 0) -> Algorithm:
+        algorithm = super().create(device, rows=rows)
         compute = algorithm.targets
 
         def targets(batch: Batch[Any]) -> Targets:

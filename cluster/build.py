@@ -19,8 +19,12 @@ class AlgorithmSpec:
     seed: int
     compile: bool = False
 
-    def create(self, device: str) -> Algorithm:
-        """Raises `LearnerError` for an unknown name or knob, and for spaces the algorithm cannot serve."""
+    def create(self, device: str, *, rows: int = 0) -> Algorithm:
+        """`rows` are those of each gradient step, where it is to take any.
+
+        Raises `LearnerError` for an unknown name or knob, for spaces the algorithm cannot serve, and for more memory
+        than the device has.
+        """
         return learners.create(
             self.name,
             self.spaces,
@@ -28,5 +32,6 @@ class AlgorithmSpec:
             statistics=self.statistics,
             device=device,
             compile=self.compile,
+            rows=rows,
             **self.knobs,
         )

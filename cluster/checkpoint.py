@@ -252,8 +252,14 @@ def check_layout(where: Path | str, arrays: Mapping[str, NDArray[Any]], algorith
         if (array.dtype.name, array.shape) != expected:
             raise RunError(
                 f"{where}: tensor {name!r} is {array.dtype.name} {array.shape}, expected {expected[0]} {expected[1]}. "
-                f"{remedy}"
+                + (_OBSERVED if name.startswith("normaliser.") else remedy)
             )
+
+
+_OBSERVED = (
+    "It was saved for other observations. Earlier versions took a Discrete observation as one number, and it is a "
+    "one-hot vector now: train such a policy again."
+)
 
 
 def _pointed(folder: Path, which: str) -> str | None:

@@ -10,10 +10,11 @@ import envs
 from cluster import process
 from cluster.crew import Crew
 from cluster.errors import RunError
+from cluster.fit import check_fit
 from cluster.options import Recipe, Topology
 from envs import EnvSpec, Exploration
 from learners.algorithm import Algorithm
-from replay.spaces import Spaces, observation_columns
+from replay.spaces import Spaces
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +27,12 @@ def check_algorithm(algorithm: Algorithm, recipe: Recipe, topology: Topology) ->
         raise RunError(f"--batch-size: {recipe.batch_size} does not divide by --learners {topology.learners.count}.")
 
 
-def check_interaction(spec: EnvSpec, vectorization: str, exploration: Exploration) -> None:
-    """Raises `EnvError` for environments that cannot be stepped so, or explored so."""
+def check_interaction(spec: EnvSpec, vectorization: str, exploration: Exploration, spaces: Spaces) -> None:
+    """Raises `EnvError` for environments that cannot be stepped so, or explored so, and `RunError` for those that have
+    other spaces where they are stepped so."""
     vector = envs.make_vector(spec, 1, vectorization)
     try:
+        check_fit(vector.single_observation_space, vector.single_action_space, spaces, spec.id)
         envs.explore(
             lambda observation, state: (observation, state),
             vector.single_action_space,
@@ -40,30 +43,15 @@ def check_interaction(spec: EnvSpec, vectorization: str, exploration: Exploratio
         vector.close()
 
 
-def check_environment(spec: EnvSpec, spaces: Spaces) -> None:
-    """Raises `EnvError` for an environment that cannot be made, `RunError` for one with other spaces."""
+def check_environment(spec: EnvSpec, spaces: Spaces, *, warn: bool = True) -> None:
+    """Raises `EnvError` for an environment that cannot be made, `RunError` for one with other spaces (`fit`)."""
     environment = envs.make(spec)
     try:
-        ours = {name: tuple(leaf.shape) for name, leaf in observation_columns(spaces.observation).items()}
-        space = environment.observation_space
-        parts = getattr(space, "spaces", None)
-        theirs = (
-            {"observation": tuple(space.shape or ())}
-            if parts is None
-            else {f"observation.{key}": tuple(part.shape or ()) for key, part in parts.items()}
-        )
-        if ours != theirs:
-            raise RunError(
-                f"--env {spec.id}: observes {theirs}, the data holds {ours}. "
-                "Where the data kept one key of a dictionary, name it with --observation-key."
-            )
-        if tuple(environment.action_space.shape or ()) != tuple(spaces.action.shape):
-            raise RunError(
-                f"--env {spec.id}: takes actions of shape {environment.action_space.shape}, "
-                f"the data holds {spaces.action.shape}."
-            )
+        warnings = check_fit(environment.observation_space, environment.action_space, spaces, spec.id)
     finally:
         environment.close()
+    for warning in warnings if warn else ():
+        logger.warning("%s", warning)
 
 
 def check_actors(crew: Crew, *, allow_mixed: bool) -> dict[str, str]:

@@ -135,7 +135,7 @@ class EnvRunner:
         for origin, recorded in zip(origins, ended, strict=True):
             self._named += 1
             id = f"{self._number}-{self._first}-{self._named}"
-            episode = episode_of(recorded, source=source)
+            episode = episode_of(recorded, self._spec.algorithm.spaces, source=source)
             try:
                 episode.validate(self._spec.algorithm.spaces, f"episode {id}")
             except DataError as error:

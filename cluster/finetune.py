@@ -105,7 +105,7 @@ def finetune(
         patience = patience_with(topology, "finetune", run)
         with envs.watching(environment.id, patience):
             check_environment(environment, spaces)
-            check_interaction(environment, online.vectorization, exploration)
+            check_interaction(environment, online.vectorization, exploration, spaces)
         mixing = Mixing(online.share, online.final_share, recipe.steps if online.final_share is not None else 0)
         eviction = _eviction(online)
         scores = _reference_scores(datasets, beginning)

@@ -42,16 +42,20 @@ class ChunkReport:
 class Learner:
     """Consumes chunks in order; everything a resume needs is in `state`."""
 
-    def __init__(self, spec: AlgorithmSpec, recipe: Recipe, device: str, view: View | None = None) -> None:
-        """`view` is needed where sampling is prioritised: its priorities are owned here.
+    def __init__(
+        self, spec: AlgorithmSpec, recipe: Recipe, device: str, view: View | None = None, world: int = 1
+    ) -> None:
+        """`view` is needed where sampling is prioritised: its priorities are owned here. Batches will be shared by
+        `world` learners.
 
-        Raises `RunError` where the device is cuda and this process has none.
+        Raises `RunError` where the device is cuda and this process has none, and `LearnerError` where a step would not
+        fit in its memory.
         """
         process.prepare(recipe.threads, device)
         self._device = device
         self._recipe = recipe
         self._schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
-        self._algorithm = spec.create(process.device_of(device, "learner"))
+        self._algorithm = spec.create(process.device_of(device, "learner"), rows=recipe.batch_size // world)
         self._rank, self._world = 0, 1
         self._listening: socket.socket | None = None
         self._buffer = TrainBuffer(recipe.label_reuse) if recipe.label_reuse > 1 else None

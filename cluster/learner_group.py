@@ -29,7 +29,9 @@ class LearnerGroup:
         self._unanswered: list[Reference] = []
         """Reports of chunks that the ranks have, where there are several."""
         self._actors: list[Actor] = [
-            backend.start(f"learner-{rank}", Learner, role, spec, recipe, recipe.device, view, restartable=False)
+            backend.start(
+                f"learner-{rank}", Learner, role, spec, recipe, recipe.device, view, role.count, restartable=False
+            )
             for rank in range(role.count)
         ]
         if role.count > 1:

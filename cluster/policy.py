@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from cluster.run_folder import RunFolder
 from cluster.run_record import read_recipe, read_spaces
 from learners.algorithm import Algorithm, Observation
 from learners.errors import LearnerError
+from learners.observations import finite
+
+logger = logging.getLogger(__name__)
 
 Act = Callable[[Observation, Any], tuple[NDArray[Any], Any]]
 
@@ -51,12 +55,20 @@ def algorithm_spec(config: dict[str, Any], where: str) -> AlgorithmSpec:
 
 
 def acting(algorithm: Algorithm, *, seed: int, deterministic: bool = True) -> Act:
-    """The policy as `envs.evaluate` and `envs.collect` call it; each call draws its own noise."""
+    """The policy as `envs.evaluate` and `envs.collect` call it; each call draws its own noise.
+
+    It sees 0 in the place of what is not finite, as a broken sensor's numbers are, and the first time says so.
+    """
     calls = 0
+    told = False
 
     def act(observation: Observation, state: Any) -> tuple[NDArray[Any], Any]:
-        nonlocal calls
+        nonlocal calls, told
         calls += 1
-        return algorithm.act(observation, state, key=(seed, calls), deterministic=deterministic)
+        shown, changed = finite(observation)
+        if changed and not told:
+            told = True
+            logger.warning("the environment observes NaN or infinite numbers; the policy is shown 0 in their place.")
+        return algorithm.act(shown, state, key=(seed, calls), deterministic=deterministic)
 
     return act

@@ -19,7 +19,7 @@ from envs.errors import EnvError
 from envs.guard import Blaming, Guarded
 from envs.spec import EnvSpec
 from envs.trust import OGBENCH_NAMES, check
-from envs.wrappers import FixedResetOptions, OwnRandomness, SelectObservation
+from envs.wrappers import FixedResetOptions, FlatObservations, OwnRandomness, SelectObservation, is_flat
 
 __all__ = ["EnvSpec", "make"]
 
@@ -65,6 +65,8 @@ def _wrapped(env: Env, spec: EnvSpec, finite: bool) -> Env:
         env = OwnRandomness(env)
     if spec.reset_options:
         env = FixedResetOptions(env, spec.id, spec.reset_options)
+    if not is_flat(env.observation_space):
+        env = FlatObservations(env, spec.id)
     if spec.observation_key is not None:
         env = SelectObservation(env, spec.id, spec.observation_key)
     return Guarded(env, spec.id, finite=finite)
@@ -116,7 +118,7 @@ def _unknown(id: str, error: Exception) -> str:
     for package, (extra, ids) in _PACKAGES.items():
         if ids.match(id) and importlib.util.find_spec(package) is None:
             return f'environment {id}: comes with {package}, not installed here: pip install "quiver-rl[{extra}]"'
-    if ":" in id:
+    if ":" in id or id in gym.registry:  # and what it needs is not here
         return f"environment {id}: {error}"
     if close := difflib.get_close_matches(id, list(gym.registry), n=4):
         return f"environment {id}: unknown; did you mean {', '.join(close)}?"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -40,13 +40,45 @@ class FixedResetOptions(gym.Wrapper[Any, Any, Any, Any]):
             return self.env.reset(seed=seed, options=options)
         except (AssertionError, IndexError, KeyError, TypeError) as error:
             raise EnvError(
-                f"environment {self._id}: refused reset_options {options} ({error!r}). Cells are counted "
+                f"environment {self._id}: refused reset_options {options} ({error!r}). Cells of a maze are counted "
                 "[row, column] from 0, the outer wall included."
             ) from error
 
 
+def is_flat(space: spaces.Space[Any]) -> bool:
+    """Whether observations are one array, or a dictionary of arrays under names."""
+    if isinstance(space, spaces.Dict):
+        return all(isinstance(key, str) and not _children(part) for key, part in space.spaces.items())
+    return not _children(space)
+
+
+class FlatObservations(gym.ObservationWrapper[Any, Any, Any]):
+    """Nested dictionaries and tuples as one dictionary, by their keys joined with dots: `{"arm": {"angle": x}, "goal":
+    (y, z)}` as `{"arm.angle": x, "goal.0": y, "goal.1": z}`. A MultiDiscrete is taken as a tuple of choices.
+
+    Datasets name their columns by the same rule (`replay.spaces.flattened`).
+    """
+
+    def __init__(self, env: Env, id: str) -> None:
+        """Raises `EnvError` for keys that clash, such as those of `{"arm": {"angle": x}, "arm.angle": y}`."""
+        super().__init__(env)
+        self._whole = env.observation_space
+        flat: dict[str, spaces.Space[Any]] = {}
+        for name, leaf in _leaves(self._whole):
+            if name in flat:
+                raise EnvError(
+                    f"environment {id}: two parts of its observations are called {name!r} once nested keys are joined; "
+                    "rename one in a wrapper."
+                )
+            flat[name] = leaf
+        self.observation_space = spaces.Dict(flat)
+
+    def observation(self, observation: Any) -> Any:
+        return dict(_values(self._whole, observation))
+
+
 class SelectObservation(gym.ObservationWrapper[Any, Any, Any]):
-    """One part of a dictionary observation, as a plain array."""
+    """One part of a dictionary observation, as a plain array; or, by the key of a nested dictionary, what is in it."""
 
     def __init__(self, env: Env, id: str, key: str) -> None:
         super().__init__(env)
@@ -55,13 +87,22 @@ class SelectObservation(gym.ObservationWrapper[Any, Any, Any]):
             raise EnvError(
                 f"environment {id}, observation_key: observations are {space}, not a dictionary; leave it out."
             )
-        if key not in space.spaces:
-            raise EnvError(f"environment {id}, observation_key: found {key!r}, expected one of {sorted(space.spaces)}.")
         self._key = key
-        self.observation_space = space[key]
+        self._inner = [name for name in space.spaces if name.startswith(f"{key}.")]
+        if key in space.spaces:
+            self._inner = []
+            self.observation_space = space[key]
+        elif self._inner:
+            self.observation_space = spaces.Dict({name.removeprefix(f"{key}."): space[name] for name in self._inner})
+        else:
+            raise EnvError(f"environment {id}, observation_key: found {key!r}, expected one of {sorted(space.spaces)}.")
+        self.left_out = {name: part for name, part in space.spaces.items() if name not in (*self._inner, key)}
+        """What nobody behind this sees."""
 
     def observation(self, observation: Any) -> Any:
-        return observation[self._key]
+        if not self._inner:
+            return observation[self._key]
+        return {name.removeprefix(f"{self._key}."): observation[name] for name in self._inner}
 
 
 class OwnRandomness(gym.Wrapper[Any, Any, Any, Any]):
@@ -88,6 +129,41 @@ class OwnRandomness(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         with self._randomness.lent():
             return self.env.step(action)
+
+
+_MOST_CHOICES = 256
+"""Entries of a MultiDiscrete that become a part each; larger ones are grids."""
+
+
+def _children(space: spaces.Space[Any]) -> list[tuple[Any, spaces.Space[Any]]]:
+    """The parts of a space by key or number; none of a leaf."""
+    if isinstance(space, spaces.Dict):
+        return list(space.spaces.items())
+    if isinstance(space, spaces.Tuple):
+        return list(enumerate(space.spaces))
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.size <= _MOST_CHOICES:
+        choices = zip(space.nvec.ravel(), space.start.ravel(), strict=True)
+        return [(i, spaces.Discrete(int(n), start=int(start))) for i, (n, start) in enumerate(choices)]
+    return []
+
+
+def _leaves(space: spaces.Space[Any]) -> Iterator[tuple[str, spaces.Space[Any]]]:
+    for key, part in _children(space):
+        if _children(part):
+            yield from ((f"{key}.{rest}", leaf) for rest, leaf in _leaves(part))
+        else:
+            yield str(key), part
+
+
+def _values(space: spaces.Space[Any], value: Any) -> Iterator[tuple[str, Any]]:
+    """As `_leaves`, of an observation."""
+    if isinstance(space, spaces.MultiDiscrete):
+        value = np.asarray(value).ravel()
+    for key, part in _children(space):
+        if _children(part):
+            yield from ((f"{key}.{rest}", leaf) for rest, leaf in _values(part, value[key]))
+        else:
+            yield str(key), value[key]
 
 
 def _arrays(value: Any) -> Any:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
 from learners.algorithm import Algorithm, Metrics, Observation, Targets, Weights
+from learners.checks import check_seed, check_spaces, check_statistics, usable_device
 from learners.errors import LearnerError
+from learners.footprint import require_memory
+from replay.ranges import shown
 from replay.spaces import Discrete, Spaces
 
 __all__ = [
@@ -54,11 +58,16 @@ def names() -> list[str]:
 
 def algorithm_class(name: str) -> Any:
     """The class behind a name. Raises `LearnerError` with near matches for an unknown one."""
-    if name not in ALGORITHMS:
-        near = difflib.get_close_matches(name, ALGORITHMS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise LearnerError(f"algorithm: found {name!r}, expected one of {', '.join(names())}.{hint}")
+    if not isinstance(name, str) or name not in ALGORITHMS:
+        raise LearnerError(
+            f"algorithm: found {shown(name)}, expected one of {', '.join(names())}.{_near(name, names())}"
+        )
     return _load(ALGORITHMS[name])
+
+
+def _near(name: Any, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1) if isinstance(name, str) and len(name) < 100 else ()
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _load(where: str) -> Any:
@@ -79,21 +88,29 @@ def create(
     statistics: Any = None,
     device: str = "cpu",
     compile: bool = False,
+    rows: int = 0,
     **knobs: Any,
 ) -> Algorithm:
-    """An algorithm ready to train. `statistics` (a dataset's) are what observations are normalised by.
+    """An algorithm ready to train, on `device`: cpu, cuda or cuda:N. `statistics` (a dataset's) are what observations
+    are normalised by. `rows` are those of the batches that it will be trained on, where it will be.
 
-    Raises `LearnerError` for an unknown name or knob, and for spaces the algorithm cannot serve.
+    Raises `LearnerError` for an unknown name or knob, for spaces the algorithm cannot serve, and, before it takes any,
+    for more memory than there is: of the algorithm, and of a step on so many rows.
     """
     algorithm = algorithm_class(name)
     known = {entry.name for entry in fields(algorithm.Config)}
     for knob in knobs:
         if knob not in known:
-            near = difflib.get_close_matches(knob, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise LearnerError(f"{name}: unknown knob {knob!r}; it has {', '.join(sorted(known))}.{hint}")
+            raise LearnerError(
+                f"{name}: unknown knob {shown(knob)}; it has {', '.join(sorted(known))}.{_near(knob, known)}"
+            )
+    config = algorithm.Config(**knobs)
+    check_seed(seed)
+    check_spaces(spaces)
+    check_statistics(spaces, statistics, config)
+    place = usable_device(device)
     if isinstance(spaces.action, Discrete) and algorithm.discrete is not None:
         algorithm = _load(algorithm.discrete)
-    return algorithm(
-        spaces, algorithm.Config(**knobs), seed=seed, statistics=statistics, device=device, compile=compile
-    )
+    algorithm.refuse_unserved(spaces)
+    require_memory(algorithm, spaces, config, place, rows=rows, compile=compile)
+    return algorithm(spaces, config, seed=seed, statistics=statistics, device=device, compile=compile)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from learners.online import Online
 from replay.batch import Batch, Request
+from replay.spaces import Spaces
 
 Targets = Mapping[str, torch.Tensor]
 """Named labels with leading dimension B (an ensemble with independent targets has (B, E))."""
@@ -31,6 +32,8 @@ class Algorithm(Protocol):
     is keyed by `batch.key`, so the same batch and the same parameters give the same result in any process.
     """
 
+    spaces: Spaces
+    """Of the data, and of every environment that it acts in."""
     requires: Request
     """What every batch must hold."""
     has_targets: bool
@@ -57,7 +60,11 @@ class Algorithm(Protocol):
     ) -> tuple[NDArray[Any], Any]:
         """Actions in the environment's units, for one observation or for a stack of them.
 
-        `key` (seed, sequence) addresses the sampling noise and is needed unless `deterministic`.
+        Nested dictionaries are flattened by their keys, and pictures with their channels first turned, as they are in
+        data. `key` (seed, sequence) addresses the sampling noise and is needed unless `deterministic`.
+
+        Raises `LearnerError`, naming the part, what was found and what expected, for another shape, type or set of
+        keys than the data has, for NaN and infinities, and for values outside a `Discrete` space.
         """
 
     def target_weights(self) -> Weights:

@@ -15,9 +15,9 @@ from torch import Tensor
 from learners.algorithm import Metrics, Targets
 from learners.base import TorchAlgorithm
 from learners.config import CommonConfig
-from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
 from learners.iql import advantage_weight
+from learners.knobs import AdvantageClip, PolicySpread, Polyak, Samples, Temperature, WeightDecay, Widths
 from replay.batch import Batch
 from replay.spaces import Box, Discrete
 
@@ -31,23 +31,13 @@ class AWACConfig(CommonConfig):
     former is taken here: a row's weight then does not depend on the other rows, nor on how many learners share them.
     """
 
-    hidden: tuple[int, ...] = (256, 256, 256)  # Widths of the hidden layers.
-    temperature: float = 1 / 3  # λ: how much advantage makes an action e times as good; large is cloning.
-    advantage_clip: float = 100.0  # Upper bound of exp(advantage/λ).
-    sampled_actions: int = 1  # Actions of the policy over which Q is averaged for the value of a state.
-    policy_std: float | None = None  # Fixed spread of the policy, where given: 1 makes its loss a squared error.
-    policy_weight_decay: float = 1e-4  # L2 regularisation of the policy.
-    polyak: float = 0.005  # Rate at which the target critic follows the critic.
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("temperature", "advantage_clip"):
-            if not getattr(self, name) > 0.0:
-                raise LearnerError(f"{name}: found {getattr(self, name)}, expected a positive number.")
-        if self.sampled_actions < 1:
-            raise LearnerError(f"sampled_actions: found {self.sampled_actions}, expected at least 1.")
-        if self.policy_weight_decay < 0.0:
-            raise LearnerError(f"policy_weight_decay: found {self.policy_weight_decay}, expected 0 or more.")
+    hidden: Widths = (256, 256, 256)  # Widths of the hidden layers.
+    temperature: Temperature = 1 / 3  # λ: how much advantage makes an action e times as good; large is cloning.
+    advantage_clip: AdvantageClip = 100.0  # Upper bound of exp(advantage/λ).
+    sampled_actions: Samples = 1  # Actions of the policy over which Q is averaged for the value of a state.
+    policy_std: PolicySpread = None  # Fixed spread of the policy, where given: 1 makes its loss a squared error.
+    policy_weight_decay: WeightDecay = 1e-4  # L2 regularisation of the policy.
+    polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
 
 
 class AWAC(TorchAlgorithm):

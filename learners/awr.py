@@ -21,7 +21,9 @@ from learners.encoders import Features
 from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
 from learners.iql import advantage_weight
+from learners.knobs import AdvantageClip, PolicySpread, Temperature
 from replay.batch import Batch, Request
+from replay.ranges import Share
 from replay.spaces import Box, Discrete
 
 STD_FLOOR = 1e-5
@@ -37,11 +39,11 @@ class AWRConfig(CommonConfig):
     of 128 and 64 units; here both move at every step, by Adam.
     """
 
-    td_lambda: float = 0.95  # λ: 0 regresses on r + γV(s'), 1 on the whole of what was recorded.
-    temperature: float = 1.0  # β: how much advantage makes an action e times as good; large is cloning.
+    td_lambda: Share = 0.95  # λ: 0 regresses on r + γV(s'), 1 on the whole of what was recorded.
+    temperature: Temperature = 1.0  # β: how much advantage makes an action e times as good; large is cloning.
     normalise_advantage: bool = True  # Zero mean and unit spread, as the authors' code does, so β has no unit.
-    advantage_clip: float = 20.0  # Upper bound of exp(advantage/β).
-    policy_std: float | None = 0.2  # Fixed spread of the policy; none learns it. The authors use .2 and .4.
+    advantage_clip: AdvantageClip = 20.0  # Upper bound of exp(advantage/β).
+    policy_std: PolicySpread = 0.2  # Fixed spread of the policy; none learns it. The authors use .2 and .4.
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,13 +52,6 @@ class AWRConfig(CommonConfig):
                 f"n_step: found {self.n_step}, expected 1: returns are over whole episodes; td_lambda says how far "
                 "they look."
             )
-        if not 0.0 <= self.td_lambda <= 1.0:
-            raise LearnerError(f"td_lambda: found {self.td_lambda}, expected a number in [0, 1].")
-        for name in ("temperature", "advantage_clip"):
-            if not getattr(self, name) > 0.0:
-                raise LearnerError(f"{name}: found {getattr(self, name)}, expected a positive number.")
-        if self.policy_std is not None and not self.policy_std > 0.0:
-            raise LearnerError(f"policy_std: found {self.policy_std}, expected a positive number, or none.")
 
     def request(self) -> Request:
         return replace(super().request(), kind="episodes")

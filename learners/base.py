@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from learners import randomness
 from learners.algorithm import Metrics, Observation, Targets, Weights
 from learners.averages import Averages
+from learners.checks import LARGEST, check_batch, check_labels
 from learners.compilation import compiled
 from learners.config import CommonConfig
 from learners.dropout import dropouts_of
@@ -25,6 +26,7 @@ from learners.errors import LearnerError
 from learners.factory import NetworkFactory
 from learners.inputs import Inputs
 from learners.normaliser import Normaliser, Statistics
+from learners.observations import ObservationCheck
 from learners.online import Online
 from learners.optimisation import Optimiser, Reduce, adam, flatten_, half_cosine, polyak_
 from learners.state import flat_weights, load_flat_weights, load_named_state, named_state, part
@@ -75,30 +77,39 @@ class TorchAlgorithm(ABC):
         device: str = "cpu",
         compile: bool = False,
     ) -> None:
-        if not isinstance(spaces.action, self.action_spaces):
-            raise LearnerError(_unserved(type(self).__name__, self.action_spaces, spaces.action))
+        self.refuse_unserved(spaces)
         self.spaces = spaces
         self.config = config
         self.seed = seed
         self.device = torch.device(device)
         self.rank, self.world = 0, 1
         self.step = 0
+        self._checked: set[str] = set()
+        """Of batches and labels, which have been looked at: the first."""
         self.normaliser = Normaliser(
             spaces,
             statistics,
             normalise_observation=config.normalise_observation,
             normalise_reward=config.normalise_reward,
-        ).to(self.device)
+        )
         self.requires: Request = self._scaled(config.request())
+        self.normaliser.to(self.device)
         self.action_size = self.normaliser.action_size
+        self._check_observation = ObservationCheck(self.normaliser.columns)
         self.target_vectors = {}
         self._followers: list[tuple[str, str, float, int]] = []
-        with randomness.initialisation(seed):
+        with randomness.initialisation(seed, self.device):
             self.networks = NetworkFactory(self.normaliser, config, discrete=isinstance(spaces.action, Discrete))
             self.build()
         self._dropouts = dropouts_of([self.modules[name] for name in self.optimiser.groups])
         self._losses = compiled(self._losses_of, self.device) if compile else self._losses_of
         self._bootstrap = compiled(self._bootstrap_of, self.device) if compile else self._bootstrap_of
+
+    @classmethod
+    def refuse_unserved(cls, spaces: Spaces) -> None:
+        """Raises `LearnerError` for a kind of actions that the method is not for."""
+        if not isinstance(spaces.action, cls.action_spaces):
+            raise LearnerError(_unserved(cls.__name__, cls.action_spaces, spaces.action))
 
     # --- What a subclass writes ---
 
@@ -209,11 +220,10 @@ class TorchAlgorithm(ABC):
     def targets(self, batch: Batch[Any]) -> Targets:
         if not self.has_targets:
             return {}
-        inputs = self._inputs(batch, self.target_reads, "targets", self.target_noise(batch))
-        return dict(self._bootstrap(inputs))
+        return dict(self._bootstrap(self._target_inputs(batch)))
 
     def update(self, batch: Batch[Any], targets: Mapping[str, Any] | None = None) -> Metrics:
-        inputs = self._loss_inputs(batch, self.targets(batch) if targets is None else targets)
+        inputs = self._loss_inputs(batch, self.targets(batch) if targets is None else self._as_labels(targets, batch))
         self._drop(batch)
         loss, metrics = self._losses(inputs)
         for dropout in self._dropouts:
@@ -237,6 +247,27 @@ class TorchAlgorithm(ABC):
         observation = self._encoded(inputs.observation)
         q_policy = self.q(observation, self.policy_action(observation, None))
         return metrics if q_policy is None else metrics | {"q_policy": q_policy.mean()}
+
+    def _as_labels(self, found: Mapping[str, Any], batch: Batch[Any]) -> Mapping[str, Any]:
+        """Labels that another process made. Raises `LearnerError` where the first are not what this one would make."""
+        if "labels" not in self._checked:
+            with torch.no_grad():
+                wanted = self._bootstrap_of(self._target_inputs(batch)) if self.has_targets else {}
+            check_labels(found, wanted)
+            self._checked.add("labels")
+        return found
+
+    def rehearse(self, batch: Batch[Any]) -> tuple[Inputs, list[Tensor]]:
+        """What a step has read, and what it has made when it asks for the gradient: `footprint` looks at the shapes."""
+        with torch.no_grad():
+            labels = self._bootstrap_of(self._target_inputs(batch)) if self.has_targets else {}
+        inputs = self._loss_inputs(batch, labels)
+        self._drop(batch)
+        loss, _ = self._losses_of(inputs)
+        return inputs, [loss, *(dropout.mask for dropout in self._dropouts)]
+
+    def _target_inputs(self, batch: Batch[Any]) -> Inputs:
+        return self._inputs(batch, self.target_reads, "targets", self.target_noise(batch))
 
     def _loss_inputs(self, batch: Batch[Any], labels: Mapping[str, Any], *, augment: bool = True) -> Inputs:
         inputs = self._inputs(batch, self.loss_reads, "losses" if augment else None, self.loss_noise(batch))
@@ -262,10 +293,16 @@ class TorchAlgorithm(ABC):
         return observation if shared is None or observation is None else shared(observation)
 
     def _autocast(self) -> AbstractContextManager[Any]:
+        if self.device.type == "meta":
+            return nullcontext()
         active = self.config.mixed_precision and self.device.type == "cuda"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=active)
 
     def _inputs(self, batch: Batch[Any], reads: tuple[str, ...], crop: str | None, noise: dict[str, Tensor]) -> Inputs:
+        for name in reads:
+            if name not in self._checked:
+                check_batch(batch, self.spaces, self.requires, reads)
+                self._checked.update(reads)
         observation, next_observation = (
             self._cropped(self._features(getattr(batch, name)), batch, crop and f"{crop}/{name}")
             if name in reads
@@ -324,7 +361,10 @@ class TorchAlgorithm(ABC):
         return torch.from_numpy(array if array.flags.writeable else array.copy()).to(self.device, non_blocking=True)
 
     def _scaled(self, request: Request) -> Request:
-        return replace(request, reward_scale=request.reward_scale * float(self.normaliser.reward_scale))
+        scale = request.reward_scale * float(self.normaliser.reward_scale)
+        if not abs(scale) <= LARGEST:
+            raise LearnerError(f"reward_scale: found {scale:g}, by which no float32 can be multiplied; lower it.")
+        return replace(request, reward_scale=scale)
 
     def distribute(self, rank: int, world: int, reduce: Reduce) -> None:
         """Make this one of `world` learners, each with an equal slice of every batch."""
@@ -342,16 +382,8 @@ class TorchAlgorithm(ABC):
         key: tuple[int, int] | None = None,
         deterministic: bool = True,
     ) -> tuple[NDArray[Any], Any]:
-        name, space = next(iter(self.normaliser.columns.items()))
-        first = observation[name.removeprefix("observation.")] if isinstance(observation, Mapping) else observation
-        single = np.ndim(first) == len(space.shape)
-        if single:
-            observation = (
-                {name: np.asarray(part)[None] for name, part in observation.items()}
-                if isinstance(observation, Mapping)
-                else np.asarray(observation)[None]
-            )
-        inputs = self._encoded(self._features(observation))
+        batch, single = self._check_observation(observation)
+        inputs = self._encoded(self._features(batch))
         noise = None
         if not deterministic:
             if key is None:

@@ -13,6 +13,7 @@ from learners.base import TorchAlgorithm
 from learners.config import CommonConfig
 from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import PolicySpread
 from learners.policies import DeterministicPolicy, LikelihoodPolicy
 from replay.spaces import Box, Discrete
 
@@ -22,12 +23,15 @@ class BCConfig(CommonConfig):
     """Rewards and the discount are read by nothing here."""
 
     loss: Literal["log_likelihood", "mse"] = "log_likelihood"  # Of a distribution of actions, or of its mean only.
-    policy_std: float | None = None  # Fixed spread of a normal distribution, where given.
+    policy_std: PolicySpread = None  # Fixed spread of a normal distribution, where given.
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loss not in ("log_likelihood", "mse"):
-            raise LearnerError(f"loss: found {self.loss!r}, expected 'log_likelihood' or 'mse'.")
+        if self.loss == "mse" and self.policy_std is not None:
+            raise LearnerError(
+                f"policy_std: found {self.policy_std} with loss 'mse', which is of the mean alone; leave it out, or "
+                "use loss 'log_likelihood'."
+            )
 
 
 # --- Losses ---

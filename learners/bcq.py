@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,43 +18,31 @@ from learners.algorithm import Metrics, Targets
 from learners.base import TorchAlgorithm
 from learners.config import CommonConfig
 from learners.encoders import Encoder, Features, rows_of
-from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import LearningRate, LossWeight, Polyak, Samples, Widths
 from learners.networks import MLP, as_encoder
 from learners.vae import ConditionalVAE, paired, vae_loss
 from replay.batch import Batch
+from replay.ranges import Range, Share
 
 
 @dataclass(frozen=True)
 class BCQConfig(CommonConfig):
     """Defaults are the authors', who train on batches of 100."""
 
-    learning_rate: float = 1e-3  # Of Adam, for every network.
-    hidden: tuple[int, ...] = (400, 300)  # Widths of the hidden layers.
-    generative_hidden: tuple[int, ...] = (750, 750)  # The same of the generative model (continuous only).
-    kl_weight: float = 0.5  # Of the generative model's prior against its squared error (continuous only).
-    perturbation: float = 0.05  # φ: how far a proposed action may be moved (continuous only).
-    sampled_actions: int = 10  # Actions proposed at s', of which the best is bootstrapped from (continuous only).
-    acting_samples: int = 100  # Actions proposed when acting (continuous only).
-    minimum_weight: float = (
-        0.75  # λ: weight of the smaller critic in the target, 1 − λ of the larger (continuous only).
-    )
-    threshold: float = 0.3  # τ: share of the likeliest action's probability that an action needs (discrete only).
-    logit_penalty: float = 0.01  # Of the squared outputs of the model of the data's actions (discrete only).
-    polyak: float = 0.005  # Rate at which the target networks follow.
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("sampled_actions", "acting_samples"):
-            if getattr(self, name) < 1:
-                raise LearnerError(f"{name}: found {getattr(self, name)}, expected at least 1.")
-        for name in ("perturbation", "kl_weight", "logit_penalty"):
-            if getattr(self, name) < 0.0:
-                raise LearnerError(f"{name}: found {getattr(self, name)}, expected 0 or more.")
-        if not 0.0 <= self.minimum_weight <= 1.0:
-            raise LearnerError(f"minimum_weight: found {self.minimum_weight}, expected a share in [0, 1].")
-        if not 0.0 <= self.threshold < 1.0:
-            raise LearnerError(f"threshold: found {self.threshold}, expected a share in [0, 1); 1 leaves no action.")
+    learning_rate: LearningRate = 1e-3  # Of Adam, for every network.
+    hidden: Widths = (400, 300)  # Widths of the hidden layers.
+    generative_hidden: Widths = (750, 750)  # The same of the generative model (continuous only).
+    kl_weight: LossWeight = 0.5  # Of the generative model's prior against its squared error (continuous only).
+    perturbation: Annotated[float, Range(0, 2)] = 0.05  # φ: how far a proposed action may be moved (continuous only).
+    sampled_actions: Samples = 10  # Actions proposed at s', of which the best is bootstrapped from (continuous only).
+    acting_samples: Samples = 100  # Actions proposed when acting (continuous only).
+    # λ: weight of the smaller critic in the target, 1 − λ of the larger (continuous only).
+    minimum_weight: Share = 0.75
+    # τ: share of the likeliest action's probability that an action needs (discrete only); 1 would leave no action.
+    threshold: Annotated[float, Range(0, 1, below=True)] = 0.3
+    logit_penalty: LossWeight = 0.01  # Of the squared outputs of the model of the data's actions (discrete only).
+    polyak: Polyak = 0.005  # Rate at which the target networks follow.
 
 
 # --- Losses ---

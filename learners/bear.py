@@ -19,11 +19,12 @@ from learners.base import TorchAlgorithm
 from learners.bcq import soft_clipped_q
 from learners.config import CommonConfig
 from learners.encoders import Features, rows_of
-from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import Bandwidth, LearningRate, LossWeight, Polyak, Samples, Widths
 from learners.networks import PositiveScalar
 from learners.vae import LATENT_CLIP, ConditionalVAE, paired, vae_loss
 from replay.batch import Batch
+from replay.ranges import Share, StepsOrNone
 
 Kernel = Literal["laplacian", "gaussian"]
 
@@ -39,35 +40,21 @@ class BEARConfig(CommonConfig):
     Their README recommends a Laplacian kernel of bandwidth 10 or a Gaussian one of 20, either with 5 samples.
     """
 
-    learning_rate: float = 1e-3  # Of Adam, for every network.
-    multiplier_learning_rate: float = 1e-3  # Of the logarithm of the multiplier.
-    hidden: tuple[int, ...] = (400, 300)  # Widths of the hidden layers.
-    generative_hidden: tuple[int, ...] = (750, 750)  # The same of the generative model.
-    kl_weight: float = 0.5  # Of the generative model's prior against its squared error.
+    learning_rate: LearningRate = 1e-3  # Of Adam, for every network.
+    multiplier_learning_rate: LearningRate = 1e-3  # Of the logarithm of the multiplier.
+    hidden: Widths = (400, 300)  # Widths of the hidden layers.
+    generative_hidden: Widths = (750, 750)  # The same of the generative model.
+    kl_weight: LossWeight = 0.5  # Of the generative model's prior against its squared error.
     kernel: Kernel = "laplacian"  # Of the discrepancy; the other is Gaussian.
-    bandwidth: float = 20.0  # σ of the kernel; wide, so that the discrepancy is far from its bound of √2.
-    divergence_threshold: float = 0.05  # ε: what the discrepancy may be.
-    warm_up_steps: int = 1_000  # First steps, in which the policy only approaches the data.
-    sampled_actions: int = 10  # Actions of each, the policy and the model, for the discrepancy and the policy's loss.
-    target_samples: int = 10  # Actions of the policy at s', of which the best is bootstrapped from.
-    acting_samples: int = 10  # Actions of the policy of which the best is taken when acting.
-    minimum_weight: float = 0.75  # λ: weight of the smaller critic in targets, 1 − λ of the larger.
-    polyak: float = 0.005  # Rate at which the target networks follow.
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("sampled_actions", "target_samples", "acting_samples"):
-            if getattr(self, name) < 1:
-                raise LearnerError(f"{name}: found {getattr(self, name)}, expected at least 1.")
-        for name in ("kl_weight", "divergence_threshold", "warm_up_steps"):
-            if getattr(self, name) < 0:
-                raise LearnerError(f"{name}: found {getattr(self, name)}, expected 0 or more.")
-        if self.kernel not in ("laplacian", "gaussian"):
-            raise LearnerError(f"kernel: found {self.kernel!r}, expected 'laplacian' or 'gaussian'.")
-        if not self.bandwidth > 0.0:
-            raise LearnerError(f"bandwidth: found {self.bandwidth}, expected a positive number.")
-        if not 0.0 <= self.minimum_weight <= 1.0:
-            raise LearnerError(f"minimum_weight: found {self.minimum_weight}, expected a share in [0, 1].")
+    bandwidth: Bandwidth = 20.0  # σ of the kernel; wide, so that the discrepancy is far from its bound of √2.
+    divergence_threshold: LossWeight = 0.05  # ε: what the discrepancy may be.
+    warm_up_steps: StepsOrNone = 1_000  # First steps, in which the policy only approaches the data.
+    # Actions of each, the policy and the model, for the discrepancy and the policy's loss.
+    sampled_actions: Samples = 10
+    target_samples: Samples = 10  # Actions of the policy at s', of which the best is bootstrapped from.
+    acting_samples: Samples = 10  # Actions of the policy of which the best is taken when acting.
+    minimum_weight: Share = 0.75  # λ: weight of the smaller critic in targets, 1 − λ of the larger.
+    polyak: Polyak = 0.005  # Rate at which the target networks follow.
 
 
 # --- Losses ---

@@ -16,10 +16,11 @@ from learners.algorithm import Metrics, Targets
 from learners.base import TorchAlgorithm
 from learners.config import CommonConfig
 from learners.encoders import Features
-from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import LearningRate, LossWeight, Polyak, Samples
 from learners.policies import LOG_STD_MIN, normal_log_prob, standard_log_prob
 from replay.batch import Batch
+from replay.ranges import StepsOrNone
 
 
 @dataclass(frozen=True)
@@ -31,23 +32,13 @@ class BRACConfig(CommonConfig):
     cloned beside the actor, so that a method is one run, and the warm-up suits runs of some 10,000 steps.
     """
 
-    learning_rate: float = 1e-3  # Of Adam, for the critics and the behaviour policy.
-    policy_learning_rate: float = 3e-4  # Of the policy.
+    learning_rate: LearningRate = 1e-3  # Of Adam, for the critics and the behaviour policy.
+    policy_learning_rate: LearningRate = 3e-4  # Of the policy.
     penalty: Literal["value", "policy"] = "value"  # What the divergence is subtracted from: "value" means both.
-    penalty_weight: float = 0.1  # α: of the divergence, in nats.
-    sampled_actions: int = 4  # Actions of the policy by which the divergence is estimated.
-    warm_up_steps: int = 1_000  # First steps, in which the policy only approaches the behaviour policy.
-    polyak: float = 0.005  # Rate at which the target critic follows the critic.
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.penalty not in ("value", "policy"):
-            raise LearnerError(f"penalty: found {self.penalty!r}, expected 'value' or 'policy'.")
-        if self.sampled_actions < 1:
-            raise LearnerError(f"sampled_actions: found {self.sampled_actions}, expected at least 1.")
-        for name in ("penalty_weight", "warm_up_steps"):
-            if getattr(self, name) < 0:
-                raise LearnerError(f"{name}: found {getattr(self, name)}, expected 0 or more.")
+    penalty_weight: LossWeight = 0.1  # α: of the divergence, in nats.
+    sampled_actions: Samples = 4  # Actions of the policy by which the divergence is estimated.
+    warm_up_steps: StepsOrNone = 1_000  # First steps, in which the policy only approaches the behaviour policy.
+    polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
 
 
 # --- Losses ---

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from learners.cql import CQL, CQLConfig, conservative_gap
 from learners.inputs import Inputs
+from learners.knobs import LearningRate, LossWeight, Widths
 from learners.online import Online
 from replay.batch import Request
 
@@ -25,9 +26,9 @@ class CalQLConfig(CQLConfig):
     α'·α·(gap − τ), which is lagrange_threshold 5 · .8 = 4 here; on Adroit there is no multiplier, and α is 1.
     """
 
-    hidden: tuple[int, ...] = (256, 256, 256, 256)  # Widths of the hidden layers.
-    policy_learning_rate: float = 1e-4  # Of the policy and the temperature.
-    conservative_weight: float = 5.0  # α: how hard the critic is pushed down.
+    hidden: Widths = (256, 256, 256, 256)  # Widths of the hidden layers.
+    policy_learning_rate: LearningRate = 1e-4  # Of the policy and the temperature.
+    conservative_weight: LossWeight = 5.0  # α: how hard the critic is pushed down.
     max_target_backup: bool = True  # Bootstrap from the best of `sampled_actions` actions instead of one.
 
     def request(self) -> Request:

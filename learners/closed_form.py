@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -16,10 +16,12 @@ from learners.config import CommonConfig
 from learners.encoders import Features
 from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import Bandwidth, Width
 from learners.linear_features import ContinuousLinearCritic, DiscreteLinearCritic, LinearCritic
 from learners.optimisation import Reduce
 from learners.policies import one_hot_choice
 from replay.batch import Batch
+from replay.ranges import Range, Steps
 from replay.spaces import Box, Discrete
 
 EXPLORATION = 0.1
@@ -30,20 +32,13 @@ EXPLORATION = 0.1
 class LeastSquaresConfig(CommonConfig):
     """Rates, widths and whatever else concerns networks are read by nothing here."""
 
-    features: int = 512  # M: random Fourier features, of state and action, or of the state for each discrete action.
-    bandwidth: float = 0.5  # Distance over which values change; 1: that between two normalised inputs.
-    ridge: float = 1e-4  # Added to the diagonal of the mean of φ(φ − γφ')ᵀ, so that it can be solved.
-    solve_every: int = 100  # Batches between two solutions.
-    candidates: int = 512  # Actions in the box among which the best is looked for (continuous only).
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("features", "solve_every", "candidates"):
-            if getattr(self, name) < 1:
-                raise LearnerError(f"{name}: found {getattr(self, name)}, expected at least 1.")
-        for name in ("bandwidth", "ridge"):
-            if not getattr(self, name) > 0.0:
-                raise LearnerError(f"{name}: found {getattr(self, name)}, expected a positive number.")
+    features: Width = 512  # M: random Fourier features, of state and action, or of the state for each discrete action.
+    bandwidth: Bandwidth = 0.5  # Distance over which values change; 1: that between two normalised inputs.
+    # Added to the diagonal of the mean of φ(φ − γφ')ᵀ, so that it can be solved.
+    ridge: Annotated[float, Range(1e-12, 10**6)] = 1e-4
+    solve_every: Steps = 100  # Batches between two solutions.
+    # Actions in the box among which the best is looked for (continuous only).
+    candidates: Annotated[int, Range(1, 100_000)] = 512
 
 
 # --- Equations ---
@@ -63,8 +58,13 @@ def mean_equations(
 
 
 def solve(a: Tensor, b: Tensor, ridge: float) -> Tensor:
-    """w = (A + ridge·I)⁻¹b, (K,), in the type of its arguments."""
-    return torch.linalg.solve(a + ridge * torch.eye(len(b), dtype=a.dtype, device=a.device), b)
+    """w = (A + ridge·I)⁻¹b, (K,), in the type of its arguments. Raises `LearnerError` where there is no inverse."""
+    try:
+        return torch.linalg.solve(a + ridge * torch.eye(len(b), dtype=a.dtype, device=a.device), b)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # documented, but in no stub
+        raise LearnerError(
+            f"ridge: found {ridge}, with which the equations have no solution ({error}); raise it."
+        ) from error
 
 
 class Accumulator:
@@ -182,6 +182,16 @@ class LeastSquares(TorchAlgorithm):
         return loss, {"bellman_error": loss, "q_data": q.mean(), "priority": error.abs()}
 
     # --- A step ---
+
+    @torch.no_grad()
+    def rehearse(self, batch: Batch[Any]) -> tuple[Inputs, list[Tensor]]:
+        inputs = self._loss_inputs(batch, self.targets(batch))
+        equations = self._equations(inputs)
+        made = [*equations, *mean_equations(*equations)]
+        if isinstance(self.spaces.action, Box):
+            # The angles of all candidates and their cosines, where the best is looked for.
+            made.append(self.critic.candidates.new_empty(2, len(self.critic.candidates), self.config.features))
+        return inputs, made
 
     @torch.no_grad()
     def update(self, batch: Batch[Any], targets: Mapping[str, Any] | None = None) -> Metrics:

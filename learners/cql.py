@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from learners.algorithm import Metrics, Targets
 from learners.base import TorchAlgorithm
 from learners.config import CommonConfig
-from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import LARGEST, LearningRate, LossWeight, Polyak, Samples, TargetEntropy, Widths
 from learners.networks import PositiveScalar
 from learners.soft import soft_policy_loss, temperature_loss
 from replay.batch import Batch
+from replay.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -31,23 +32,16 @@ class CQLConfig(CommonConfig):
     Lagrange threshold of .8 in its own convention: α'·α·(gap − τ), which is lagrange_threshold 5 · .8 = 4 here.
     """
 
-    hidden: tuple[int, ...] = (256, 256, 256)  # Widths of the hidden layers.
-    policy_learning_rate: float = 3e-5  # Of the policy and the temperature; far below the critic's.
-    conservative_weight: float = 10.0  # α: how hard the critic is pushed down.
+    hidden: Widths = (256, 256, 256)  # Widths of the hidden layers.
+    policy_learning_rate: LearningRate = 3e-5  # Of the policy and the temperature; far below the critic's.
+    conservative_weight: LossWeight = 10.0  # α: how hard the critic is pushed down.
     # τ: where set, α is multiplied by a learned α' that holds α·gap near τ. The authors' convention: α'·(α·gap − τ).
-    lagrange_threshold: float | None = None
-    sampled_actions: int = 10  # Actions of each of three kinds for the gap: uniform, π(·∣s) and π(·∣s').
+    lagrange_threshold: Annotated[float | None, Range(-LARGEST, LARGEST)] = None
+    sampled_actions: Samples = 10  # Actions of each of three kinds for the gap: uniform, π(·∣s) and π(·∣s').
     max_target_backup: bool = False  # Bootstrap from the best of `sampled_actions` actions instead of one.
     backup_entropy: bool = False  # Subtract α·log π from the bootstrapped value, as SAC does.
-    target_entropy: float | None = None  # H̄ of the policy; minus the number of action elements where not given.
-    polyak: float = 0.005  # Rate at which the target critic follows the critic.
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sampled_actions < 1:
-            raise LearnerError(f"sampled_actions: found {self.sampled_actions}, expected at least 1.")
-        if self.conservative_weight < 0.0:
-            raise LearnerError(f"conservative_weight: found {self.conservative_weight}, expected 0 or more.")
+    target_entropy: TargetEntropy = None  # H̄ of the policy; minus the number of action elements where not given.
+    polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
 
 
 # --- Losses ---

@@ -14,29 +14,22 @@ from learners.algorithm import Metrics, Targets
 from learners.base import TorchAlgorithm
 from learners.config import CommonConfig
 from learners.encoders import Features
-from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import Polyak, Spread
 from learners.online import Online
 from replay.batch import Batch
+from replay.ranges import Steps
 
 
 @dataclass(frozen=True)
 class DeterministicConfig(CommonConfig):
     """Actions are in [-1, 1] wherever a knob speaks of them."""
 
-    target_noise: float = 0.2  # Standard deviation of the noise on the target policy's actions,
-    target_noise_clip: float = 0.5  # which is no larger than this.
-    policy_delay: int = 2  # The policy and the target networks move at every so many steps.
-    exploration_noise: float = 0.1  # Standard deviation of the noise on sampled actions; scored ones have none.
-    polyak: float = 0.005  # Rate at which the target networks follow.
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("target_noise", "target_noise_clip", "exploration_noise"):
-            if getattr(self, name) < 0.0:
-                raise LearnerError(f"{name}: found {getattr(self, name)}, expected 0 or more.")
-        if self.policy_delay < 1:
-            raise LearnerError(f"policy_delay: found {self.policy_delay}, expected at least 1.")
+    target_noise: Spread = 0.2  # Standard deviation of the noise on the target policy's actions,
+    target_noise_clip: Spread = 0.5  # which is no larger than this.
+    policy_delay: Steps = 2  # The policy and the target networks move at every so many steps.
+    exploration_noise: Spread = 0.1  # Standard deviation of the noise on sampled actions; scored ones have none.
+    polyak: Polyak = 0.005  # Rate at which the target networks follow.
 
 
 def smoothed(action: Tensor, noise: Tensor, std: float, clip: float) -> Tensor:

@@ -15,6 +15,7 @@ from learners.algorithm import Metrics
 from learners.ensemble import EnsembleActorCritic, EnsembleConfig
 from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import LossWeight, Widths
 from learners.policies import LOG_STD_MIN
 
 
@@ -22,13 +23,11 @@ from learners.policies import LOG_STD_MIN
 class EDACConfig(EnsembleConfig):
     """Defaults are the authors' for halfcheetah; for hopper they use 50 members, and for SAC-N up to 500."""
 
-    hidden: tuple[int, ...] = (256, 256, 256)  # Widths of the hidden layers.
-    diversity: float = 1.0  # η: how strongly the action gradients are kept apart; 0 is SAC-N.
+    hidden: Widths = (256, 256, 256)  # Widths of the hidden layers.
+    diversity: LossWeight = 1.0  # η: how strongly the action gradients are kept apart; 0 is SAC-N.
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.diversity < 0.0:
-            raise LearnerError(f"diversity: found {self.diversity}, expected 0 or more.")
         if self.diversity > 0.0 and self.members < 2:
             raise LearnerError(f"members: found {self.members} with diversity={self.diversity}, expected at least 2.")
 

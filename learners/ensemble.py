@@ -14,25 +14,20 @@ from torch import Tensor
 from learners.algorithm import Metrics, Targets
 from learners.base import TorchAlgorithm
 from learners.config import CommonConfig
-from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import Members, Polyak, TargetEntropy
 from learners.networks import PositiveScalar
 from learners.soft import soft_policy_loss, temperature_loss
 from replay.batch import Batch
+from replay.ranges import Steps
 
 
 @dataclass(frozen=True)
 class EnsembleConfig(CommonConfig):
-    members: int = 10  # N: critics in the ensemble.
-    target_entropy: float | None = None  # H̄ of the policy; minus the number of action elements where not given.
-    polyak: float = 0.005  # Rate at which the target critics follow the critics.
-    policy_every: int = 1  # The policy and the temperature move at every so many steps.
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("members", "policy_every"):
-            if getattr(self, name) < 1:
-                raise LearnerError(f"{name}: found {getattr(self, name)}, expected at least 1.")
+    members: Members = 10  # N: critics in the ensemble.
+    target_entropy: TargetEntropy = None  # H̄ of the policy; minus the number of action elements where not given.
+    polyak: Polyak = 0.005  # Rate at which the target critics follow the critics.
+    policy_every: Steps = 1  # The policy and the temperature move at every so many steps.
 
 
 class EnsembleActorCritic(TorchAlgorithm):

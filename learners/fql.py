@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,11 @@ from learners.bc import squared_error
 from learners.config import CommonConfig
 from learners.deterministic import q_magnitude
 from learners.encoders import Encoder, Features, rows_of
-from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import LossWeight, Polyak, Samples
 from learners.networks import MLP, as_encoder
 from replay.batch import Batch
+from replay.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -32,22 +33,12 @@ class FQLConfig(CommonConfig):
     four hidden layers of 512 units, with GELU where ours have ReLU. On OGBench's cubes and scenes their α is 300."""
 
     layer_norm: bool = True  # LayerNorm before each activation of the value networks.
-    distillation_weight: float = 10.0  # α: how strongly the policy keeps to the flow. Of all, the knob to tune.
-    flow_steps: int = 10  # Euler steps in which the flow carries noise to an action.
+    distillation_weight: LossWeight = 10.0  # α: how strongly the policy keeps to the flow. Of all, the knob to tune.
+    flow_steps: Annotated[int, Range(1, 1_000)] = 10  # Euler steps in which the flow carries noise to an action.
     aggregation: Literal["mean", "min"] = "mean"  # Of the two critics in targets; the policy climbs their mean.
     normalise_q: bool = False  # Divide the policy's Q by its mean size, so that α does not depend on rewards.
-    acting_candidates: int = 4  # Latents from which the critic chooses where actions are deterministic.
-    polyak: float = 0.005  # Rate at which the target critic follows the critic.
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.distillation_weight < 0.0:
-            raise LearnerError(f"distillation_weight: found {self.distillation_weight}, expected 0 or more.")
-        for name in ("flow_steps", "acting_candidates"):
-            if getattr(self, name) < 1:
-                raise LearnerError(f"{name}: found {getattr(self, name)}, expected at least 1.")
-        if self.aggregation not in ("mean", "min"):
-            raise LearnerError(f"aggregation: found {self.aggregation!r}, expected 'mean' or 'min'.")
+    acting_candidates: Samples = 4  # Latents from which the critic chooses where actions are deterministic.
+    polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
 
 
 # --- Losses ---

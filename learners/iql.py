@@ -7,6 +7,7 @@ data is ever evaluated; the policy is drawn from the data by advantage-weighted 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -14,8 +15,9 @@ from torch import Tensor
 from learners.algorithm import Metrics, Targets
 from learners.base import TorchAlgorithm
 from learners.config import CommonConfig
-from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import LARGEST, AdvantageClip, PolicySpread, Polyak
+from replay.ranges import Range
 from replay.spaces import Box, Discrete
 
 
@@ -23,16 +25,13 @@ from replay.spaces import Box, Discrete
 class IQLConfig(CommonConfig):
     """Defaults are the authors' for locomotion; they use expectile .9 and temperature 10 for the ant mazes."""
 
-    expectile: float = 0.7  # τ of the value regression: .5 is the mean, 1 the maximum over the data's actions.
-    temperature: float = 3.0  # β: how sharply the policy prefers actions of high advantage; 0 is cloning.
-    advantage_clip: float = 100.0  # Upper bound of exp(β·advantage).
-    polyak: float = 0.005  # Rate at which the target critic follows the critic.
-    policy_std: float | None = None  # Fixed spread of the policy, where given: 1 makes its loss a squared error.
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0.0 < self.expectile < 1.0:
-            raise LearnerError(f"expectile: found {self.expectile}, expected a number strictly between 0 and 1.")
+    # τ of the value regression: .5 is the mean, 1 the maximum over the data's actions.
+    expectile: Annotated[float, Range(0, 1, above=True, below=True)] = 0.7
+    # β: how sharply the policy prefers actions of high advantage; 0 is cloning.
+    temperature: Annotated[float, Range(0, LARGEST)] = 3.0
+    advantage_clip: AdvantageClip = 100.0  # Upper bound of exp(β·advantage).
+    polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
+    policy_std: PolicySpread = None  # Fixed spread of the policy, where given: 1 makes its loss a squared error.
 
 
 # --- Losses ---

@@ -75,7 +75,9 @@ class ContinuousLinearCritic(LinearCritic):
     """φ(s, a) are the Fourier features of state and action, joined; the candidates are spread at random in the box."""
 
     def __init__(self, observation: int, action: int, *, count: int, bandwidth: float, candidates: int) -> None:
-        spread = 2.0 * randomness.uniform((0, 0), "act/candidates", (candidates, action), torch.device("cpu")) - 1.0
+        spread = (
+            2.0 * randomness.uniform((0, 0), "act/candidates", (candidates, action), torch.get_default_device()) - 1.0
+        )
         super().__init__(count + 1, spread)
         self.observation_size = observation
         self.fourier = FourierFeatures(observation + action, count, bandwidth)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -16,28 +16,21 @@ from torch import Tensor
 from learners.algorithm import Metrics, Targets
 from learners.cql import conservative_gap
 from learners.ensemble import EnsembleActorCritic, EnsembleConfig
-from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import LARGEST, LossWeight, Members, Samples
 from replay.batch import Batch
+from replay.ranges import Range
 
 
 @dataclass(frozen=True)
 class MSGConfig(EnsembleConfig):
     """Defaults are the authors' for the ant mazes."""
 
-    members: int = 64  # N: critics in the ensemble; 8 to 16 are usual on a CPU.
-    beta: float = -8.0  # β: weight of the members' standard deviation in what the policy maximises.
-    conservative_weight: float = 0.1  # α of CQL's regulariser of every member; 0 leaves it to the ensemble alone.
-    sampled_actions: int = 1  # Actions of each of two kinds in that regulariser: uniform and π(·∣s).
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.beta > 0.0:
-            raise LearnerError(f"beta: found {self.beta}, expected 0 or less: a positive one prefers the unknown.")
-        if self.conservative_weight < 0.0:
-            raise LearnerError(f"conservative_weight: found {self.conservative_weight}, expected 0 or more.")
-        if self.sampled_actions < 1:
-            raise LearnerError(f"sampled_actions: found {self.sampled_actions}, expected at least 1.")
+    members: Members = 64  # N: critics in the ensemble; 8 to 16 are usual on a CPU.
+    # β: weight of the members' standard deviation in what the policy maximises; above 0 it would prefer the unknown.
+    beta: Annotated[float, Range(-LARGEST, 0)] = -8.0
+    conservative_weight: LossWeight = 0.1  # α of CQL's regulariser of every member; 0 leaves it to the ensemble alone.
+    sampled_actions: Samples = 1  # Actions of each of two kinds in that regulariser: uniform and π(·∣s).
 
 
 # --- Losses ---

@@ -84,7 +84,7 @@ class EnsembleMLP(nn.Module):
             for group in (self.weights, self.biases, self.gains, self.shifts)
         ]
         x = x.expand(self.members, *x.shape[-2:])
-        if x.is_cuda:
+        if x.device.type != "cpu":
             return self._run(x, *groups)
         # On a CPU one member after the other: the activations of one stay in its cache, those of all do not.
         apart = [[parameter.unbind(0) for parameter in group] for group in groups]
@@ -138,7 +138,7 @@ class EnsembleCritic(nn.Module):
         embedding = self._embed(observation, frozen)
         if action.dim() == 3:
             rows = len(embedding)
-            at_once = len(action) if action.is_cuda else max(1, CPU_ROWS // rows)
+            at_once = max(1, CPU_ROWS // rows) if action.device.type == "cpu" else len(action)
             parts = []
             for part in torch.split(action, at_once):
                 inputs = torch.cat([embedding.expand(len(part), *embedding.shape), part], dim=-1)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from learners.encoders import VECTOR, Features
 from learners.errors import LearnerError
-from replay.spaces import Box, Discrete, Image, Spaces, observation_columns
+from replay.spaces import Box, Discrete, Image, Leaf, Spaces, observation_columns, picture_shape
 
 Statistics = Mapping[str, Mapping[str, Any]]
 """Per column: `mean`, `std`, `min` and `max`, each flat over the column's elements. `return` is of the episodes."""
@@ -22,9 +22,19 @@ RETURN_RANGE = 1000.0
 """What the range of episode returns is brought to (Kostrikov, Nair and Levine 2021, arXiv 2110.06169)."""
 
 
+MOST_CHOICES = 65_536
+"""Numbers in all one-hot vectors of an observation together, and in that of an action: every network has a row of
+weights for each."""
+
+
 class Normaliser(nn.Module):
-    """Numbers to zero mean and unit spread, joined in the order of their names; images as they are; continuous actions
-    to [-1, 1], discrete ones to one-hot vectors; and the scale of rewards."""
+    """Numbers to zero mean and unit spread and choices (`Discrete`) to one-hot vectors, joined in the order of their
+    names; images as they are; continuous actions to [-1, 1], discrete ones to one-hot vectors; and the scale of
+    rewards.
+
+    Raises `LearnerError` for spaces that no network should read: more choices than `MOST_CHOICES`, values outside them
+    in the statistics, and pictures that are kept as numbers because their channels come first.
+    """
 
     def __init__(
         self,
@@ -37,12 +47,13 @@ class Normaliser(nn.Module):
         super().__init__()
         self.columns = observation_columns(spaces.observation)
         self.images = {name: space.shape for name, space in self.columns.items() if isinstance(space, Image)}
-        self.numbers = {name: space.shape for name, space in self.columns.items() if name not in self.images}
+        self.numbers = {name: space for name, space in self.columns.items() if name not in self.images}
+        _check_columns(self.columns, spaces.action, statistics)
         means, scales = [np.zeros(0)], [np.zeros(0)]
-        for name, shape in self.numbers.items():
-            size = int(np.prod(shape, dtype=np.int64))
+        for name, space in self.numbers.items():
+            size = space.n if isinstance(space, Discrete) else int(np.prod(space.shape, dtype=np.int64))
             mean, std = np.zeros(size), np.ones(size)
-            if normalise_observation and statistics is not None:
+            if normalise_observation and statistics is not None and not isinstance(space, Discrete):
                 mean, std = _flat(statistics, name, "mean", size), _flat(statistics, name, "std", size)
             means.append(mean)
             # A constant element carries no information: leave it near zero instead of dividing by nothing.
@@ -69,7 +80,10 @@ class Normaliser(nn.Module):
             if isinstance(observation, Mapping)
             else dict.fromkeys(self.columns, observation)
         )
-        vectors = [_flatten(parts[name], len(shape)) for name, shape in self.numbers.items()]
+        vectors = [
+            _one_hot(parts[name], space) if isinstance(space, Discrete) else _flatten(parts[name], len(space.shape))
+            for name, space in self.numbers.items()
+        ]
         if not self.images:
             return self._normalised(vectors)
         features = {name: parts[name] for name in self.images}
@@ -110,7 +124,9 @@ class ContinuousActions(nn.Module):
         # An action that never varies still needs a positive radius to divide by.
         high = np.maximum(high, low + 1e-6)
         self.register_buffer("centre", torch.tensor((high + low) / 2, dtype=torch.float32))
-        self.register_buffer("radius", torch.tensor((high - low) / 2, dtype=torch.float32))
+        # Beside a bound of 10¹⁰ a millionth is nothing.
+        radius = np.where(high > low, (high - low) / 2, 5e-7)
+        self.register_buffer("radius", torch.tensor(radius, dtype=torch.float32))
 
     def encode(self, action: Tensor) -> Tensor:
         return (_flatten(action, self.rank) - self.centre) / self.radius
@@ -124,10 +140,10 @@ class DiscreteActions(nn.Module):
 
     def __init__(self, space: Discrete) -> None:
         super().__init__()
-        self.size, self.start = space.n, space.start
+        self.space, self.size, self.start = space, space.n, space.start
 
     def encode(self, action: Tensor) -> Tensor:
-        return F.one_hot(action.long() - self.start, self.size).to(torch.float32)
+        return _one_hot(action, self.space)
 
     def decode(self, action: Tensor) -> Tensor:
         return action.argmax(-1) + self.start
@@ -136,6 +152,48 @@ class DiscreteActions(nn.Module):
 def _flatten(part: Tensor, rank: int) -> Tensor:
     """(…, shape) → float32 (…, elements), for a shape of that many dimensions."""
     return part.reshape(*part.shape[: part.dim() - rank], -1).float() if rank != 1 else part.float()
+
+
+def _one_hot(choice: Tensor, space: Discrete) -> Tensor:
+    """(…) → float32 (…, n)."""
+    return F.one_hot(choice.long() - space.start, space.n).to(torch.float32)
+
+
+def _check_columns(columns: Mapping[str, Leaf], action: Leaf, statistics: Statistics | None) -> None:
+    choices = {name: space for name, space in columns.items() if isinstance(space, Discrete)}
+    if sum(space.n for space in choices.values()) > MOST_CHOICES:
+        found = ", ".join(f"{name} with {space.n:,} values" for name, space in choices.items())
+        raise LearnerError(
+            f"observation space: {found}, expected at most {MOST_CHOICES:,} in all, since each is a number of a "
+            "one-hot vector. Record what the value stands for as a Box of numbers instead."
+        )
+    if isinstance(action, Discrete) and action.n > MOST_CHOICES:
+        raise LearnerError(
+            f"action space: {action.n:,} discrete actions, expected at most {MOST_CHOICES:,}. Make them a Box of "
+            "numbers, or fewer."
+        )
+    for name, space in {**columns, "action": action}.items():
+        if isinstance(space, Discrete):
+            _check_range(name, space, statistics)
+        elif isinstance(space, Box) and (shape := picture_shape(space.shape, space.dtype)) and space.shape != shape:
+            raise LearnerError(
+                f"{name}: is of bytes {space.shape}, which are pictures with their channels first, kept as numbers; "
+                f"expected pictures {shape}. Ingest or record the data again, which keeps them so; if they are no "
+                "pictures, as float32."
+            )
+
+
+def _check_range(name: str, space: Discrete, statistics: Statistics | None) -> None:
+    """Raises `LearnerError` where the data is said to hold values that have no place in the one-hot vector."""
+    ends = [np.asarray((statistics or {}).get(name, {}).get(end, ()), np.float64).reshape(-1) for end in ("min", "max")]
+    if any(end.size != 1 for end in ends):
+        return
+    low, high = (float(end[0]) for end in ends)
+    if low < space.start or high > space.start + space.n - 1:
+        raise LearnerError(
+            f"statistics of {name!r}: values from {low:g} to {high:g}, and the space says {space.start} to "
+            f"{space.start + space.n - 1}. Ingest the data again with the space that it has."
+        )
 
 
 def _return_scale(statistics: Statistics | None) -> float:

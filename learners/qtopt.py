@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,12 +23,14 @@ from learners.dropout import Dropout
 from learners.encoders import Encoder, Features, rows_of
 from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import Polyak, Samples, WeightDecay
 from learners.networks import as_encoder
 from learners.normaliser import Statistics
 from learners.online import Online
 from learners.optimisation import flatten_
 from learners.policies import one_hot_choice
 from replay.batch import Batch
+from replay.ranges import Range, Steps
 from replay.spaces import Box, Discrete, Spaces
 
 SNAPSHOTS = 8
@@ -51,27 +53,19 @@ class QTOptConfig(CommonConfig):
     """
 
     loss: Literal["cross_entropy", "squared"] = "cross_entropy"  # The first needs returns in [0, 1].
-    polyak: float = 1e-4  # Rate of the target network, for millions of steps: .005 suits runs of less than 100,000.
-    lag_steps: int = 6_000  # How far the second target network is behind the first: shorten it with the run, too.
-    iterations: int = 2  # Of the cross-entropy method.
-    samples: int = 64  # Actions tried for each state in each iteration.
-    elites: int = 6  # The best of them, to which the next iteration is fitted.
+    polyak: Polyak = 1e-4  # Rate of the target network, for millions of steps: .005 suits runs of less than 100,000.
+    lag_steps: Steps = 6_000  # How far the second target network is behind the first: shorten it with the run, too.
+    iterations: Annotated[int, Range(1, 100)] = 2  # Of the cross-entropy method.
+    samples: Samples = 64  # Actions tried for each state in each iteration.
+    elites: Samples = 6  # The best of them, to which the next iteration is fitted.
     optimiser: Literal["adam", "sgd"] = "adam"  # SGD is with momentum.
-    momentum: float = 0.9  # Of SGD.
-    weight_decay: float = 0.0  # L2 regularisation.
+    momentum: Annotated[float, Range(0, 1, below=True)] = 0.9  # Of SGD.
+    weight_decay: WeightDecay = 0.0  # L2 regularisation.
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, choices in (("loss", ("cross_entropy", "squared")), ("optimiser", ("adam", "sgd"))):
-            if getattr(self, name) not in choices:
-                raise LearnerError(f"{name}: found {getattr(self, name)!r}, expected {' or '.join(choices)}.")
-        if self.iterations < 1 or not 1 <= self.elites <= self.samples:
-            raise LearnerError(
-                f"iterations, samples, elites: found {self.iterations}, {self.samples}, {self.elites}, "
-                "expected at least one iteration and 1 <= elites <= samples."
-            )
-        if self.lag_steps < 1:
-            raise LearnerError(f"lag_steps: found {self.lag_steps}, expected at least 1.")
+        if self.elites > self.samples:
+            raise LearnerError(f"elites: found {self.elites} of {self.samples} samples, expected 1 to {self.samples}.")
         if not self.hidden:
             raise LearnerError("hidden: found no layers, expected at least one, where state and action meet.")
 

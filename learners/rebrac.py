@@ -13,8 +13,8 @@ from torch import Tensor
 
 from learners.algorithm import Metrics, Targets
 from learners.deterministic import DeterministicActorCritic, DeterministicConfig, q_magnitude
-from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import LearningRate, LossWeight, Widths
 from replay.batch import Request
 
 
@@ -27,17 +27,11 @@ class ReBRACConfig(DeterministicConfig):
     penalties of about .001; for walker2d-medium policy_penalty .05 and critic_penalty .1.
     """
 
-    learning_rate: float = 1e-3  # Of Adam, for every network.
-    hidden: tuple[int, ...] = (256, 256, 256)  # Widths of the hidden layers.
+    learning_rate: LearningRate = 1e-3  # Of Adam, for every network.
+    hidden: Widths = (256, 256, 256)  # Widths of the hidden layers.
     layer_norm: bool = True  # LayerNorm before each activation of the value networks.
-    policy_penalty: float = 0.001  # β₁: how strongly the policy is drawn to the data's action.
-    critic_penalty: float = 0.01  # β₂: what the policy's distance from the data's next action costs in a target.
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("policy_penalty", "critic_penalty"):
-            if getattr(self, name) < 0.0:
-                raise LearnerError(f"{name}: found {getattr(self, name)}, expected 0 or more.")
+    policy_penalty: LossWeight = 0.001  # β₁: how strongly the policy is drawn to the data's action.
+    critic_penalty: LossWeight = 0.01  # β₂: what the policy's distance from the data's next action costs in a target.
 
     def request(self) -> Request:
         return replace(super().request(), columns=("next_action", "has_next_action"))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from learners.ensemble import EnsembleActorCritic, EnsembleConfig
 from learners.errors import LearnerError
+from learners.knobs import Members
 from learners.online import Online
 from replay.batch import Batch
 
@@ -21,11 +22,11 @@ from replay.batch import Batch
 class REDQConfig(EnsembleConfig):
     """Defaults are the authors' for MuJoCo, except for the target entropy, which they set for each task."""
 
-    subset: int = 2  # M: members that a step's targets take the smallest of; with all it is SAC-N's target.
+    subset: Members = 2  # M: members that a step's targets take the smallest of; with all it is SAC-N's target.
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.subset <= self.members:
+        if self.subset > self.members:
             raise LearnerError(f"subset: found {self.subset} of {self.members} members, expected 1 to {self.members}.")
 
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from learners.algorithm import Targets
 from learners.inputs import Inputs
+from learners.knobs import TargetEntropy
 from learners.online import Online
 from learners.redq import REDQ, REDQConfig
+from replay.ranges import Steps
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,9 @@ class RLPDConfig(REDQConfig):
 
     layer_norm: bool = True  # LayerNorm before each activation of the value networks.
     backup_entropy: bool = True  # Subtract α·log π from the bootstrapped value, as SAC does.
-    target_entropy: float | None = None  # H̄ of the policy; minus half the number of action elements where not given.
-    policy_every: int = 20  # The policy and the temperature move at every so many steps: those of one environment step.
+    target_entropy: TargetEntropy = None  # H̄ of the policy; minus half the number of action elements where not given.
+    # The policy and the temperature move at every so many steps: those of one environment step.
+    policy_every: Steps = 20
 
 
 class RLPD(REDQ):

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from learners.ensemble import EnsembleActorCritic, EnsembleConfig
+from learners.knobs import Members
 
 
 @dataclass(frozen=True)
 class SACConfig(EnsembleConfig):
     """Defaults are the authors'."""
 
-    members: int = 2  # N: critics, of which targets and the policy trust the smaller.
+    members: Members = 2  # N: critics, of which targets and the policy trust the smaller.
 
 
 class SAC(EnsembleActorCritic):

@@ -12,20 +12,15 @@ from torch import Tensor
 from learners.algorithm import Metrics
 from learners.bc import squared_error
 from learners.deterministic import DeterministicActorCritic, DeterministicConfig, q_magnitude
-from learners.errors import LearnerError
 from learners.inputs import Inputs, weighted_mean
+from learners.knobs import LossWeight
 
 
 @dataclass(frozen=True)
 class TD3BCConfig(DeterministicConfig):
     """Defaults are the authors'."""
 
-    alpha: float = 2.5  # α: how much the critic counts against cloning; 0 is cloning.
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.alpha < 0.0:
-            raise LearnerError(f"alpha: found {self.alpha}, expected 0 or more.")
+    alpha: LossWeight = 2.5  # α: how much the critic counts against cloning; 0 is cloning.
 
 
 # --- Losses ---

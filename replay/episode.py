@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,14 +46,35 @@ class Episode:
             return {f"observation.{key}": self.observation[key] for key in sorted(self.observation)}
         return {"observation": self.observation}
 
+    def _check_tags(self, where: str) -> None:
+        """Raises `DataError` for tags that are no text, or none that can be written."""
+        tags = {"task": self.task, "source": self.source, **({} if self.split is None else {"split": self.split})}
+        for name, value in tags.items():
+            if not isinstance(value, str) or len(value) > LONGEST_TAG or not _encodable(value):
+                shown = repr(value)
+                shown = shown if len(shown) <= 40 else f"{shown[:40]}…"
+                raise DataError(
+                    f"{where}, {name}: found {shown}, expected text of at most {LONGEST_TAG:,} characters. Change it."
+                )
+
     def validate(self, spaces: Spaces, where: str, extras: Mapping[str, Box] | None = None) -> None:
         """Raises `DataError`, naming `where` and the field, for anything that does not fit `spaces`: missing
         or surplus columns, lengths, shapes, types that cannot be stored without changing kind, numbers that
         the type they are stored in cannot hold or that are not finite in it, and flags that are neither booleans
         nor exactly 0 or 1. `extras` declares the further columns; None: any."""
+        if as_array(self.reward, where, "reward").ndim == 0:
+            raise DataError(
+                f"{where}, reward: found a single {type(self.reward).__name__}, expected one for each step."
+            )
         T = len(self)
         if T < 1:
             raise DataError(f"{where}: has no transitions; an episode needs at least one. Leave it out.")
+        self._check_tags(where)
+        for name, parts in (("observation", self.observation), ("extras", self.extras)):
+            if isinstance(parts, Mapping) and not all(isinstance(key, str) for key in parts):
+                raise DataError(f"{where}, {name}: found keys that are no text, expected names. Rename them.")
+        if not isinstance(self.extras, Mapping):
+            raise DataError(f"{where}, extras: found {type(self.extras).__name__}, expected columns by name.")
         found, expected = self.observations(), observation_columns(spaces.observation)
         _same_names(where, found, expected)
         for name, leaf in expected.items():
@@ -73,12 +94,14 @@ class Episode:
 def check_column(values: Any, leaf: Leaf, rows: int, where: str, name: str) -> None:
     """Raises `DataError` unless `values` are `rows` rows of `leaf`: finite, of a kind it can store."""
     if isinstance(leaf, Image) and not isinstance(values, np.ndarray):
+        if not isinstance(values, Sequence):
+            raise DataError(f"{where}, {name}: found {type(values).__name__}, expected pictures. Check the source.")
         if len(values) != rows:
             raise DataError(f"{where}, {name}: found {len(values)} pictures, expected {rows}. {_LENGTHS}")
         if not all(isinstance(picture, bytes) for picture in values):
             raise DataError(f"{where}, {name}: pictures must be a uint8 array or a list of encoded bytes.")
         return
-    array = np.asarray(values)
+    array = as_array(values, where, name)
     expected = (rows, *leaf.shape)
     if array.shape != expected:
         remedy = _LENGTHS if array.shape[1:] == tuple(leaf.shape) else "Check the declared space."
@@ -108,6 +131,29 @@ def check_column(values: Any, leaf: Leaf, rows: int, where: str, name: str) -> N
                 f"{where}, {name}: found values {low} to {high}, "
                 f"expected {leaf.start} to {leaf.start + leaf.n - 1}. Check the declared space."
             )
+
+
+def as_array(values: Any, where: str, name: str) -> np.ndarray:
+    """The values as an array. Raises `DataError`, naming `where` and the field, for what is none, such as lists of
+    different lengths."""
+    try:
+        return np.asarray(values)
+    except Exception as error:  # whatever a value's own `__array__` raises
+        raise DataError(
+            f"{where}, {name}: found {type(values).__name__}, expected an array ({type(error).__name__}: {error})."
+        ) from error
+
+
+LONGEST_TAG = 10_000
+"""Characters of a task, a source or the name of a split."""
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _LENGTHS = "Observations have one row more than actions, rewards and flags."
@@ -143,7 +189,7 @@ def _check_fits(array: np.ndarray, dtype: np.dtype[Any], where: str, name: str) 
 
 
 def _check_flags(flags: Any, rows: int, where: str, name: str) -> None:
-    array = np.asarray(flags)
+    array = as_array(flags, where, name)
     if array.shape != (rows,):
         raise DataError(f"{where}, {name}: found shape {array.shape}, expected ({rows},). {_LENGTHS}")
     as_flags(array, f"{where}, {name}", unit="step")

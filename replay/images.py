@@ -95,6 +95,9 @@ def _shape(picture: Any) -> tuple[int, int, int]:
 def _opened(data: bytes | memoryview) -> Iterator[Any]:
     """A picture of which the header was read."""
     with _pillow().open(io.BytesIO(data), formats=_FORMATS) as picture:
+        # Of several, the decoder of JPEG gives the first and calls it something else.
+        if picture.format not in _FORMATS or getattr(picture, "n_frames", 1) != 1:
+            raise ValueError("it is several pictures in one file")
         yield picture
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from replay.episode import Episode
+from replay import memory
+from replay.episode import LONGEST_TAG, Episode
 from replay.errors import DataError
+from replay.hooks import Hook, applied, described
 from replay.new_folder import NewFolder
 from replay.readers import Options, Source, read
+from replay.readers.columns import MOST_NUMBERS, check_name, left_out, some
 from replay.segment import Counts
-from replay.spaces import Dict, Spaces
+from replay.spaces import Box, Dict, Image, Spaces, observation_columns, part_named
 from replay.writer import SHARD_BYTES, DatasetWriter
 
-Hook = Callable[[Episode], Episode]
-"""Gives an episode its reward (and whatever else it changes); pure, called once per episode."""
+__all__ = ["Hook", "IngestReport", "ingest"]
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,13 @@ def ingest(
     started = time.monotonic()
     quarantined: list[str] = []
     # The target is ours before anything is read: a log may take hours.
-    with NewFolder(out) as new:
-        opened = read(str(source), Options(env=env, rename=dict(rename or {}), success_timing=success_timing))
+    with _enough_memory(str(source)), NewFolder(out) as new:
+        _check_words(env=env, observation=observation, collected_by=collected_by, licence=licence)
+        wanted = None if reward else observation  # a reward function sees all of the source
+        opened = read(str(source), Options(env, dict(rename or {}), success_timing, observation=wanted))
         spaces = _keep_key(opened.spaces, observation, str(source))
         notes = [note for note in opened.notes if observation is None or _concerns(note, observation)]
+        notes += _left_out(opened.spaces, observation)
         extra_provenance = {"collected_by": collected_by, "licence": licence, "observation_key": observation}
         counts: dict[str, int] = {}  # filled at the end: the writer keeps a reference and writes it last
         provenance = {
@@ -110,6 +117,7 @@ def ingest(
             "counts": counts,
             "quarantined": quarantined,
         }
+        _check_names(spaces, opened.extras, str(source))
         with DatasetWriter(
             new,
             spaces,
@@ -122,10 +130,16 @@ def ingest(
             reference_scores=opened.reference_scores,
         ) as writer:
             for label, found in opened.episodes:
+                made = found
+                if reward is not None and isinstance(found, Episode):
+                    # Of a function that fails no episode can be left out: it is not the source that is damaged.
+                    made = applied(reward, found, _where(opened, label))
                 try:
-                    episode = _finished(found, reward, observation, label)
+                    episode = _finished(made, observation, label)
                     encoded = writer.encode(episode, _where(opened, label))
                 except DataError as error:
+                    if reward is not None and isinstance(found, Episode):
+                        error = DataError(f"{error} ({described(reward)} had it last.)")
                     if not quarantine:
                         raise DataError(f"{error} {_REMEDY}") from error
                     quarantined.append(str(error))
@@ -142,24 +156,60 @@ def ingest(
     return IngestReport(str(source), Path(out), opened.counts, time.monotonic() - started, notes, quarantined)
 
 
+@contextlib.contextmanager
+def _enough_memory(source: str) -> Iterator[None]:
+    """Makes a `DataError` of what could not be known before: that others take the memory, too."""
+    try:
+        yield
+    except MemoryError as error:
+        left = memory.amount(memory.available_bytes())
+        raise DataError(
+            f"{source}: memory does not suffice ({error}; {left} are left). Use a machine or a limit with more, or cut "
+            "episodes into shorter ones."
+        ) from error
+
+
 _REMEDY = "Repair the source, or ingest with quarantine to leave such episodes out."
 
 
-def _finished(found: Episode | DataError, reward: Hook | None, observation: str | None, label: str) -> Episode:
+def _finished(found: Episode | DataError, observation: str | None, label: str) -> Episode:
     if isinstance(found, DataError):
         raise found
-    episode = found
-    if reward is not None:
-        made = reward(episode)
-        if not isinstance(made, Episode):
-            raise DataError(
-                f"{label}: the reward function returned {type(made).__name__}, expected an Episode; "
-                "use dataclasses.replace(episode, reward=...)."
-            )
-        episode = made
-    if observation is not None:
-        episode = replace(episode, observation=episode.observation[observation])
-    return episode
+    if observation is None:
+        return found
+    kept = part_named(found.observation, observation) if isinstance(found.observation, Mapping) else None
+    if kept is None:
+        raise DataError(f"{label}: has no observation {observation!r} any more; a reward function must leave it there.")
+    return replace(found, observation=kept)
+
+
+def _check_words(**words: str | None) -> None:
+    """Raises `DataError` for what a person has said in no words, or in ones that cannot be kept."""
+    for name, word in words.items():
+        if word is None:
+            continue
+        try:
+            length = len(word.encode())
+        except UnicodeEncodeError:
+            length = 0
+        if not word.strip() or not 0 < length <= LONGEST_TAG:
+            shown = repr(word if len(word) <= 40 else f"{word[:40]}…")
+            raise DataError(f"{name}: found {shown}, expected 1 to {LONGEST_TAG:,} characters; leave the option out.")
+
+
+def _check_names(spaces: Spaces, extras: Mapping[str, Box], name: str) -> None:
+    """Raises `DataError` for columns whose names cannot be kept, and for more numbers in a row than can be described:
+    dataset.json holds four statistics of each."""
+    columns = observation_columns(spaces.observation)
+    for column in (*columns, *extras):
+        check_name(column.removeprefix("observation."), name)
+    leaves = [leaf for leaf in columns.values() if not isinstance(leaf, Image)]
+    total = sum(math.prod(leaf.shape) for leaf in [*leaves, spaces.action, *extras.values()])
+    if total > MOST_NUMBERS:
+        raise DataError(
+            f"{name}: has {total:,} numbers in a row of all columns, expected at most {MOST_NUMBERS:,}. Leave columns "
+            "out, or keep one part with --observation."
+        )
 
 
 def _keep_key(spaces: Spaces, key: str | None, source: str) -> Spaces:
@@ -168,14 +218,27 @@ def _keep_key(spaces: Spaces, key: str | None, source: str) -> Spaces:
     if not isinstance(spaces.observation, Dict):
         raise DataError(f"{source}: observations are no dictionary, so {key!r} cannot be kept; leave the key out.")
     parts = dict(spaces.observation.items())
-    if key not in parts:
-        raise DataError(f"{source}: observations have no key {key!r}; found {', '.join(parts)}.")
-    return replace(spaces, observation=parts[key])
+    part = part_named(parts, key)
+    if part is None:
+        raise DataError(f"{source}: observations have no key {key!r}; found {some(parts)}.")
+    return replace(spaces, observation=Dict.of(part) if isinstance(part, dict) else part)
+
+
+def _left_out(spaces: Spaces, key: str | None) -> list[str]:
+    """A note that names the parts that are not kept, pictures first."""
+    if key is None or not isinstance(spaces.observation, Dict):
+        return []
+    others = {
+        name: isinstance(leaf, Image)
+        for name, leaf in spaces.observation.items()
+        if name != key and not name.startswith(f"{key}.")
+    }
+    return left_out(others, f"{key!r} alone is kept")
 
 
 def _concerns(note: str, key: str) -> bool:
     """Whether a note is of use where only one key of the observation is kept."""
-    return not note.startswith("observation.") or note.startswith(f"observation.{key}:")
+    return not note.startswith("observation.") or note.startswith((f"observation.{key}:", f"observation.{key}."))
 
 
 def _where(source: Source, label: str) -> str:

@@ -8,18 +8,21 @@ from pathlib import Path
 
 from replay.errors import DataError
 
+_ALL_PAGES, _DATA_PAGES = 0, 5
+"""Places in /proc/self/statm."""
 _ENDLESS = 1 << 62
 """What control groups call no limit is some number of pages near 2^63."""
 
 
 def available_bytes(root: Path = Path("/")) -> int:
     """Bytes that this process may still take, without swap: the least of what the machine has left, what is left of
-    the limits of its control groups (a container's, a job's; version 1 or 2) and what `ulimit -v` leaves it. Where
-    nothing says so, as on a system without /proc, 2^62. Files that the kernel keeps in memory count as free.
+    the limits of its control groups (a container's, a job's; version 1 or 2) and what `ulimit -v` and `ulimit -d`
+    leave it. Where nothing says so, as on a system without /proc, 2^62. Files that the kernel keeps in memory count
+    as free.
 
     `root` is where /proc and /sys/fs/cgroup lie.
     """
-    return max(0, min((_ENDLESS, *_machine(root), *_control_groups(root), *_address_space(root))))
+    return max(0, min((_ENDLESS, *_machine(root), *_control_groups(root), *_shells_limits(root))))
 
 
 def require(needed: int, where: str, what: str, remedy: str) -> None:
@@ -76,12 +79,12 @@ def _control_groups(root: Path) -> Iterator[int]:
                 yield allowed - max(0, (_number(taken) if taken else 0) - cached)
 
 
-def _address_space(root: Path) -> Iterator[int]:
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
-        return
+def _shells_limits(root: Path) -> Iterator[int]:
     pages = _text(root / "proc/self/statm").split()
-    yield limit - (_number(pages[0]) * resource.getpagesize() if pages else 0)
+    for kind, place in ((resource.RLIMIT_AS, _ALL_PAGES), (resource.RLIMIT_DATA, _DATA_PAGES)):
+        limit, _ = resource.getrlimit(kind)
+        if limit != resource.RLIM_INFINITY:
+            yield limit - (_number(pages[place]) * resource.getpagesize() if len(pages) > place else 0)
 
 
 def _text(path: Path) -> str:

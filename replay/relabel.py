@@ -15,6 +15,7 @@ from replay.children import folder, provenance, write
 from replay.dataset import Dataset
 from replay.episode import Episode
 from replay.errors import DataError
+from replay.hooks import applied
 from replay.manifest import Episodes, Shards
 from replay.readers.source import box
 from replay.schema import Column, columns_of, filler
@@ -164,13 +165,7 @@ class _Relabelling:
         return made
 
     def _call(self, i: int) -> Episode:
-        made = self.function(self.dataset.episode(i))
-        if not isinstance(made, Episode):
-            raise DataError(
-                f"relabel: the function returned {type(made).__name__}, expected an Episode; "
-                "use dataclasses.replace(episode, reward=...)."
-            )
-        return made
+        return applied(self.function, self.dataset.episode(i), f"{self.dataset.path}: episode {i}")
 
     def _tags(
         self,

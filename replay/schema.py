@@ -12,7 +12,7 @@ import numpy as np
 from replay.errors import DataError
 from replay.ranges import shown
 from replay.records import listing, mapping, reason, text, whole
-from replay.spaces import Box, Discrete, Image, Leaf, Spaces, observation_columns
+from replay.spaces import Box, Discrete, Image, Leaf, Spaces, from_json, observation_columns, to_json
 
 CORE = "core"
 """The group of the small fixed-width columns; each image column has a group of its own."""
@@ -118,7 +118,8 @@ def check_column(column: Column, where: str) -> Column:
 def columns_of(spaces: Spaces, extras: Mapping[str, Box]) -> tuple[Column, ...]:
     """The columns of a dataset with these spaces: observations, action, reward, flags, then the extras by name.
 
-    Raises `DataError` for an extra whose name is taken, or for a dtype that cannot be mapped.
+    Raises `DataError` for an extra whose name is taken, for a dtype that cannot be mapped, and for spaces that no
+    dataset can hold.
     """
     columns = [_observation(name, space) for name, space in observation_columns(spaces.observation).items()]
     columns.append(Column("action", spaces.action.dtype, spaces.action.shape))
@@ -129,7 +130,10 @@ def columns_of(spaces: Spaces, extras: Mapping[str, Box]) -> tuple[Column, ...]:
         if name in RESERVED or is_observation(name):
             raise DataError(f"extras: the name {shown(name)} belongs to a standard column; rename the extra.")
         columns.append(Column(name, extras[name].dtype, extras[name].shape))
-    return tuple(check_column(column, "spaces") for column in columns)
+    checked = tuple(check_column(column, "spaces") for column in columns)
+    for name, space in (("observation", spaces.observation), ("action", spaces.action)):
+        from_json(to_json(space), f"spaces.{name}")  # What is written must be read back.
+    return checked
 
 
 def is_observation(name: str) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from replay import memory
 from replay.episode import Episode
 from replay.errors import DataError
 
@@ -92,6 +93,7 @@ def segment(
     Holds at most one block and one episode in memory. Adds to `counts`.
     """
     pending: list[Block] = []
+    held = 0
     first_row = number = 0
     for block in blocks:
         start = 0
@@ -110,8 +112,20 @@ def segment(
             first_row, number, pending, start = first_row + len(rows), number + 1, [], int(stop)
         if start < len(block):
             pending.append(block.rows(start, len(block)))
+            held = _bytes(pending[-1]) + (held if len(pending) > 1 else 0)
+            # Joined, with its final observation, and as it will be written.
+            memory.require(3 * held, f"{source}: episode {number} (from row {first_row})", "the episode", _SHORTER)
     if pending:
         yield from _episode(_join(pending), counts, f"episode {number}", first_row, source, final_row)
+
+
+_SHORTER = "say where episodes end, or cut it into shorter ones."
+
+
+def _bytes(block: Block) -> int:
+    """In memory, about; of columns of objects the references."""
+    columns = [*block.observation.values(), *block.next_observation.values(), *block.extras.values(), block.action]
+    return sum(column.nbytes for column in columns)
 
 
 def _cuts(block: Block) -> tuple[np.ndarray, np.ndarray]:

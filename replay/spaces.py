@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +87,79 @@ def observation_columns(space: Space) -> dict[str, Leaf]:
     return {"observation": space}
 
 
+# --- Nested observations ---
+
+
+def flattened(parts: Any, where: str) -> dict[str, Any]:
+    """The leaves of nested dictionaries and tuples, by their keys joined with dots: `{"arm": {"angle": x}, "goal": (y,
+    z)}` becomes `{"arm.angle": x, "goal.0": y, "goal.1": z}`. Raises `DataError`, naming `where`, for keys that clash,
+    such as those of `{"arm": {"angle": x}, "arm.angle": y}`.
+    """
+    found: dict[str, Any] = {}
+    for key, part in _items(parts):
+        leaves = flattened(part, where) if is_nested(part) else {"": part}
+        for rest, leaf in leaves.items():
+            name = f"{key}.{rest}" if rest else key
+            if name in found:
+                raise DataError(f"{where}: two parts are called {name!r} once nested keys are joined; rename one.")
+            found[name] = leaf
+    return found
+
+
+def part_named(parts: Mapping[str, Any], key: str) -> Any:
+    """The part of that name, or, where it is that of a nested dictionary, a dictionary of what was in it; None where
+    there is neither."""
+    if key in parts:
+        return parts[key]
+    prefix = f"{key}."
+    return {name.removeprefix(prefix): part for name, part in parts.items() if name.startswith(prefix)} or None
+
+
+def is_nested(part: Any) -> bool:
+    """Whether this is no leaf: a dictionary or a tuple."""
+    return isinstance(part, Mapping | tuple)
+
+
+def _items(parts: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(parts, Mapping):
+        return [(str(key), part) for key, part in parts.items()]
+    return [(str(number), part) for number, part in enumerate(parts)]
+
+
+# --- What looks like a picture ---
+
+CHANNELS = (1, 3, 4)
+"""Of a picture: grey, RGB, RGBA."""
+SMALLEST_PICTURE = 32
+"""Sides of what is taken for a picture where only its shape tells: below are grids of symbols."""
+
+
+def picture_shape(shape: Iterable[int], dtype: Any, *, smallest: int = SMALLEST_PICTURE) -> tuple[int, int, int] | None:
+    """(height, width, channels) where arrays of this shape and type are pictures, else None.
+
+    That is bytes (H, W, C), or (C, H, W) with the channels first, with C of 1, 3 or 4 and sides of at least `smallest`.
+    Datasets hold channels last: `channels_last` turns arrays.
+    """
+    shape = tuple(int(n) for n in shape)
+    if np.dtype(dtype) != np.uint8 or len(shape) != 3:
+        return None
+    for height, width, channels in (shape, (shape[1], shape[2], shape[0])):
+        if channels in CHANNELS and min(height, width) >= max(smallest, max(CHANNELS) + 1):
+            return height, width, channels
+    return None
+
+
+def channels_last(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Pictures (…, C, H, W) as (…, H, W, C), a view; others as they are. `shape` is (H, W, C)."""
+    found = pixels.shape[-3:]
+    if len(shape) == 3 and found != tuple(shape) and found == (shape[2], *shape[:2]):
+        return np.moveaxis(pixels, -3, -1)
+    return pixels
+
+
+# --- In JSON ---
+
+
 def to_json(space: Space) -> dict[str, Any]:
     match space:
         case Box():
@@ -103,31 +178,82 @@ def to_json(space: Space) -> dict[str, Any]:
             return {"type": "dict", "spaces": {key: to_json(leaf) for key, leaf in space.items()}}
 
 
-def from_json(record: dict[str, Any], where: str) -> Space:
-    """Raises `DataError`, naming `where`, for a record that is no space."""
+def from_json(record: Any, where: str) -> Space:
+    """Raises `DataError`, naming `where`, for a record that is no space, or of one that no array could have."""
     try:
         match record["type"]:
             case "box":
-                box = Box(
-                    tuple(int(n) for n in record["shape"]),
-                    str(record["dtype"]),
-                    tuple(-np.inf if x is None else float(x) for x in record["low"]),
-                    tuple(np.inf if x is None else float(x) for x in record["high"]),
-                )
-                if any(len(bounds) not in (1, box.size) for bounds in (box.low, box.high)):
-                    raise DataError(f"{where}: found {len(box.low)} and {len(box.high)} bounds, expected {box.size}.")
-                return box
+                shape = _shape(record["shape"], where)
+                dtype = np.dtype(str(record["dtype"]))
+                if dtype.kind not in "iuf":
+                    raise DataError(f"{where}.dtype: found {dtype.name}, expected integers or floating point.")
+                low, high = (_bounds(record[name], math.prod(shape), f"{where}.{name}") for name in ("low", "high"))
+                if np.any(np.asarray(low) > np.asarray(high)):
+                    raise DataError(f"{where}: found a lower bound above the upper one, expected it at most as high.")
+                return Box(shape, str(record["dtype"]), low, high)
             case "discrete":
-                return Discrete(int(record["n"]), int(record.get("start", 0)))
+                n, start = _whole(record["n"], f"{where}.n"), _whole(record.get("start", 0), f"{where}.start")
+                if n < 1 or start < -(2**63) or start + n > 2**63:
+                    raise DataError(f"{where}: found {n} values from {start}, expected at least one, all of 64 bits.")
+                return Discrete(n, start)
             case "image":
-                return Image(tuple(int(n) for n in record["shape"]), str(record["encoding"]))
+                shape = _shape(record["shape"], where)
+                if len(shape) != 3 or record["encoding"] not in ("png", "jpeg"):
+                    raise DataError(
+                        f"{where}: found a picture {shape} as {record['encoding']!r}, expected (height, width, "
+                        "channels) as png or jpeg."
+                    )
+                return Image(shape, record["encoding"])
             case "dict":
-                parts = {key: from_json(part, f"{where}.{key}") for key, part in record["spaces"].items()}
-                return Dict.of(parts)  # type: ignore[arg-type]
+                parts: dict[str, Leaf] = {}
+                for key, entry in record["spaces"].items():
+                    part = from_json(entry, f"{where}.{key}")
+                    if isinstance(part, Dict):
+                        raise DataError(f"{where}.{key}: found a dictionary in a dictionary, expected a flat one.")
+                    parts[key] = part
+                if not parts:
+                    raise DataError(f"{where}: found a dictionary without parts, expected at least one.")
+                return Dict.of(parts)
             case other:
                 raise DataError(f"{where}.type: found {other!r}, expected box, discrete, image or dict.")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{where}: not a space ({error!r} in {record!r}); was dataset.json edited by hand?") from error
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DataError(f"{where}: not a space ({error!r} in {record!r}); was the file edited by hand?") from error
+
+
+def _whole(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise DataError(f"{where}: found {value!r}, expected a whole number.")
+    return value
+
+
+def _shape(record: Any, where: str) -> tuple[int, ...]:
+    if not isinstance(record, list):
+        raise DataError(f"{where}.shape: found {record!r}, expected a list of whole numbers.")
+    shape = tuple(_whole(n, f"{where}.shape") for n in record)
+    if len(shape) > _MOST_AXES or min(shape, default=1) < 1 or math.prod(shape) > _MOST_NUMBERS:
+        raise DataError(
+            f"{where}.shape: found {list(shape)}, expected at most {_MOST_AXES} lengths from 1 up and "
+            f"{_MOST_NUMBERS} numbers in all."
+        )
+    return shape
+
+
+_MOST_AXES = 32
+_MOST_NUMBERS = (1 << 31) - 1
+"""In a row: Arrow counts them in 32 bits."""
+
+
+def _bounds(record: Any, size: int, where: str) -> tuple[float, ...]:
+    """None stands for a bound that is open."""
+    if not isinstance(record, list) or len(record) not in (1, size):
+        raise DataError(f"{where}: found {record!r:.200}, expected a list of 1 or {size} bounds.")
+    open_end = -np.inf if where.endswith("low") else np.inf
+    bounds = tuple(open_end if x is None else float(x) for x in record)
+    if any(math.isnan(x) for x in bounds):
+        raise DataError(f"{where}: found NaN, expected numbers, or null where it is open.")
+    return bounds
 
 
 def _finite_or_none(bound: float) -> float | None:

@@ -18,7 +18,7 @@ from replay.ranges import Range, expected, fits, shown
 from replay.records import listed
 from replay.schema import Column
 from replay.shard import ShardFile
-from replay.spaces import Box, Spaces, observation_columns
+from replay.spaces import Box, Discrete, Leaf, Spaces, observation_columns
 from replay.where import select
 
 if TYPE_CHECKING:
@@ -319,17 +319,21 @@ def _same_spaces(first: Spaces, path: str, b: Dataset) -> None:
             f"rename or drop keys when ingesting."
         )
     for name, leaf in ours.items():
-        other = theirs[name]
-        if (type(leaf), leaf.shape, leaf.dtype) != (type(other), other.shape, other.dtype):
+        if _form(leaf) != _form(theirs[name]):
             raise DataError(
-                f"{b.path}: {name} is {type(other).__name__} {other.shape} {other.dtype}, in {path} it is "
-                f"{type(leaf).__name__} {leaf.shape} {leaf.dtype}; datasets sampled together need the same."
+                f"{b.path}: {name} is {_form(theirs[name])}, in {path} it is {_form(leaf)}; datasets sampled together "
+                "need the same."
             )
     if first.action != b.spaces.action:
         raise DataError(
             f"{b.path}: the action space is {b.spaces.action}, in {path} it is {first.action}; "
             f"datasets sampled together need the same."
         )
+
+
+def _form(leaf: Leaf) -> str:
+    """What learners go by: choices are one-hot vectors."""
+    return str(leaf) if isinstance(leaf, Discrete) else f"{type(leaf).__name__} {leaf.shape} {leaf.dtype}"
 
 
 def _common_extras(extras: Sequence[Mapping[str, Box]]) -> dict[str, Box]:

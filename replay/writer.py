@@ -68,6 +68,8 @@ class DatasetWriter:
             raise DataError(f"{self.path}: exists already; name another folder, or remove it first.")
         if not 0.0 <= validation_fraction < 1.0:
             raise DataError(f"validation_fraction: found {validation_fraction}, expected a number in [0, 1).")
+        if not 0 <= split_seed < 1 << 64:
+            raise DataError(f"split_seed: found {split_seed}, expected a whole number from 0 to 2^64 - 1.")
         self._layout = Layout(spaces, extras or {})
         self._provenance = dict(provenance)
         self._validation_fraction = validation_fraction

@@ -162,7 +162,8 @@ def collect(
     """
     where, policy = spec(keys=keys, discrete=discrete, dense=dense, size=size), policy or Towards()
     provenance = {**envs.provenance(where, policy, episodes=episodes, seed=seed), "env_spec": where.to_json()}
-    with DatasetWriter(path, dataset_spaces(keys, discrete, size), provenance=provenance, **writer) as out:
+    spaces = dataset_spaces(keys, discrete, size)
+    with DatasetWriter(path, spaces, provenance=provenance, **writer) as out:
         for recorded in envs.collect(where, policy, episodes=episodes, seed=seed):
-            out.add(episode_of(recorded, source=ID))
+            out.add(episode_of(recorded, spaces, source=ID))
     return Path(path)

@@ -37,7 +37,7 @@ class Collect(Held):
     reset_options: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
     """Options of every reset, as a JSON object."""
     observation_key: Annotated[str | None, NAME, tyro.conf.arg(metavar="KEY")] = None
-    """Of a dictionary observation, record this part alone. A trained policy brings its own."""
+    """Of a dictionary observation, record this part alone. A trained policy needs that of its data."""
     noise: ranges.NoiseOrNone = None
     """Standard deviation of Gaussian noise on the actions. A scripted policy has a default of its own."""
     random_probability: ranges.Share = 0.0
@@ -62,7 +62,7 @@ def parse(arguments: Sequence[str]) -> Collect:
 
 def run(options: Collect) -> None:
     import envs
-    from cluster.recording import episode_of, spaces_of
+    from cluster.recording import episode_of, notes_of, spaces_of
     from replay import DatasetWriter
 
     spec = shared.required_environment(options.env, options.env_kwargs, options.reset_options, options.observation_key)
@@ -74,6 +74,7 @@ def run(options: Collect) -> None:
         env = envs.make(recorded_in)
         try:
             spaces = spaces_of(env, options.env)
+            notes = notes_of(env, spaces)
         finally:
             env.close()
     provenance = {
@@ -83,6 +84,8 @@ def run(options: Collect) -> None:
         # Where to evaluate: as it was asked for, without what the controller needed besides.
         "env_spec": {name: value for name, value in spec.to_json().items() if name != "observation_key"},
     }
+    if notes:
+        provenance["notes"] = notes
     if options.observation_key:
         provenance["observation_key"] = options.observation_key
     if options.licence:
@@ -103,11 +106,14 @@ def run(options: Collect) -> None:
             cleaning_up=writer.discard,
         )
         for episode in episodes:
-            writer.add(episode_of(episode, source=f"{options.env} seed {episode.seed}"))
+            writer.add(episode_of(episode, spaces, source=f"{options.env} seed {episode.seed}"))
         dataset = writer.finish()
     success = dataset.episodes["success"]
     told = "" if (success < 0).any() else f", {100 * success.mean():.0f}% successful"
-    print_lines(f"{options.out}: {dataset.num_transitions:,} transitions in {dataset.num_episodes:,} episodes{told}")
+    print_lines(
+        f"{options.out}: {dataset.num_transitions:,} transitions in {dataset.num_episodes:,} episodes{told}",
+        *(f"note: {note}" for note in notes),
+    )
 
 
 def make_policy(options: Collect, spec: EnvSpec) -> Policy:
@@ -127,9 +133,11 @@ def make_policy(options: Collect, spec: EnvSpec) -> Policy:
     else:
         if not (Path(options.policy) / "config.json").is_file():
             raise RunError(f"--policy: found {options.policy!r}, expected random, scripted or a run's folder.")
+        from cluster.checks import check_environment
         from cluster.policy import acting, load_policy
 
         algorithm, _ = load_policy(Path(options.policy), options.checkpoint)
+        check_environment(spec, algorithm.spaces)
         name = f"{Path(options.policy).resolve().name} ({options.checkpoint})"
         act = acting(algorithm, seed=options.seed, deterministic=not options.stochastic)
         inner = envs.ActPolicy(act, name, options.stochastic)

@@ -59,6 +59,7 @@ def run(options: Evaluate) -> dict[str, Any]:
     check_seeds(options.seed, options.episodes)
     import envs
     from cluster import process
+    from cluster.checks import check_environment
     from cluster.evaluator import headline
     from cluster.policy import acting, load_policy
     from cluster.reporter import describe
@@ -73,6 +74,7 @@ def run(options: Evaluate) -> dict[str, Any]:
     where = str(Path(options.run) / "config.json")
     spec = asked if asked is not None else envs.EnvSpec.from_json(recorded, where)
     spec = spec.trusted() if options.trust_env else spec
+    check_environment(spec, algorithm.spaces)
     scores = config["reference_scores"]
     with progress("evaluate") as show:
         result = envs.evaluate(

@@ -56,13 +56,17 @@ class Ingest(Held):
 
 
 def parse(arguments: Sequence[str]) -> Ingest:
+    named = [word.partition("=")[0].replace("_", "-") for word in arguments if word.startswith("--")]
+    twice = [name for name in dict.fromkeys(named) if named.count(name) > 1]
+    if twice:
+        raise RunError(f"{twice[0]}: is given twice; give it once.")
     return shared.parse(Ingest, "ingest", arguments)
 
 
 def run(options: Ingest) -> None:
     from replay.ingest import ingest
 
-    reward = load_function(options.reward, "--reward") if options.reward else None
+    reward = None if options.reward is None else load_function(options.reward, "--reward")
     with progress("ingest") as show:
         report = ingest(
             options.source,
@@ -99,7 +103,7 @@ def load_function(where: str, option: str) -> Callable[[Any], Any]:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
         raise RunError(f"{option}: {path}: cannot be imported ({type(error).__name__}: {error}).") from error
     function = getattr(module, name, None)

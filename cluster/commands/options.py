@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 import tyro
@@ -128,7 +129,7 @@ def told(arguments: Sequence[str], name: str, kind: Text) -> str | None:
     Raises `RunError` for text of another kind.
     """
     found = None
-    for word, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for word, following in pairwise([*arguments, "--"]):
         if given([word], name):
             _, equals, value = word.partition("=")
             found = value if equals else None if following.startswith("--") else following

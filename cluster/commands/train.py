@@ -166,7 +166,7 @@ def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> 
         console.print("note: the datasets come from different environments; name one with --env to evaluate.")
         return None
     try:
-        check_environment(found[0], View.of(datasets, split=recipe.split, where=recipe.where).spaces)
+        check_environment(found[0], View.of(datasets, split=recipe.split, where=recipe.where).spaces, warn=False)
     except (EnvError, RunError) as error:
         console.print(plain_text(f"note: no evaluation in {found[0].id}, where the data comes from: {error}", keep=""))
         return None

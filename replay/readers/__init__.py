@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from replay.errors import DataError
-from replay.readers.source import Options, Source
+from replay.readers.source import Options, Source, expanded
 
 READERS = {
     "minari": "replay.readers.minari",
@@ -24,9 +24,12 @@ def read(source: str, options: Options) -> Source:
     scheme, colon, location = source.partition(":")
     if not colon:
         scheme, location = "folder", source
+    if not source.strip():
+        raise DataError("SOURCE: found nothing, expected a kind of source, a colon and a place, or a dataset folder.")
     if scheme not in READERS:
         known = ", ".join(f"{name}:" for name in READERS if name != "folder")
         raise DataError(f"{source}: {scheme!r} is no kind of source; expected {known} or a dataset folder.")
+    expanded(location, source)
     if not location:
         raise DataError(f"{source}: names no data; expected {scheme}:<location>.")
     return import_module(READERS[scheme]).read(location, options)

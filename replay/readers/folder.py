@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from replay.dataset import Dataset
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.journal import JOURNAL, STORE
 from replay.ledger import is_store
-from replay.readers.source import Options, Source, refuse
+from replay.readers.source import Options, Source, expanded, refuse
 
 
 def read(location: str, options: Options) -> Source:
     """Opens a dataset; raises `DataError` where there is none. Splits, tags and provenance are kept."""
     refuse(options, "dataset folder", "rename", "success_timing")
-    path = Path(location).expanduser()
+    path = expanded(location, location)
     if not (path / "dataset.json").is_file() and not is_store(path):
         hint = ""
         if any((path / part).is_file() for part in ("metadata.json", "data/metadata.json")):

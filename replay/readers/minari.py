@@ -9,8 +9,10 @@ The folder may be a link. What is in it may not lead out of it: every file is a 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,12 @@ from replay import images
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.flags import as_flags
+from replay.readers import minari_arrow, minari_spaces
 from replay.readers.hdf5_safety import check_contained
-from replay.readers.source import Options, Source, box, conversion_notes, inside, one_each, refuse
+from replay.readers.minari_spaces import Declared, Tree
+from replay.readers.source import Options, Source, conversion_notes, inside, one_each, refuse
 from replay.segment import RULES, Counts
-from replay.spaces import Box, Dict, Discrete, Image, Leaf, Space, Spaces, observation_columns
-
-LONGEST_ARROW_EPISODE = 32_767
-"""Longer ones come back cut or out of order from minari's own writer (Farama-Foundation/Minari issue 351)."""
+from replay.spaces import Box, Discrete, Image, Spaces, channels_last
 
 
 def read(location: str, options: Options) -> Source:
@@ -36,7 +37,7 @@ def read(location: str, options: Options) -> Source:
     data = _find(location)
     metadata = _json(inside(data / "metadata.json", data, _REMEDY))
     try:
-        return _source(data, metadata)
+        return _source(data, metadata, options.observation)
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
@@ -48,7 +49,7 @@ def read(location: str, options: Options) -> Source:
 _REMEDY = "Fetch the dataset again."
 
 
-def _source(data: Path, metadata: dict[str, Any]) -> Source:
+def _source(data: Path, metadata: dict[str, Any], key: str | None) -> Source:
     where = f"{data / 'metadata.json'}"
     declared: dict[str, Any] = {}
     for name in ("observation_space", "action_space"):
@@ -59,35 +60,37 @@ def _source(data: Path, metadata: dict[str, Any]) -> Source:
             )
         declared[name] = json.loads(metadata[name]) if isinstance(metadata[name], str) else metadata[name]
     jpeg = bool(metadata.get("jpeg_encoding", True))
-    observation = _space(declared["observation_space"], f"{where}, observation_space", jpeg)
-    action = _space(declared["action_space"], f"{where}, action_space", jpeg)
-    if not isinstance(action, Box | Discrete):
-        raise DataError(f"{where}, action_space: {type(action).__name__} is not supported; expected Box or Discrete.")
-    spaces = Spaces(observation, action)
-    notes = conversion_notes(_declared_dtypes(declared))
-    notes += [
-        f"{name}: stored by minari as lossy JPEG, kept as it is"
-        for name, leaf in observation_columns(observation).items()
-        if isinstance(leaf, Image) and leaf.encoding == "jpeg"
-    ]
+    where_observed = f"{where}, observation_space"
+    observed = minari_spaces.tree(declared["observation_space"], where_observed, jpeg)
+    kept = minari_spaces.parts_of(observed, where_observed, key)
+    action = minari_spaces.tree(declared["action_space"], f"{where}, action_space", jpeg)
+    served = _kind(declared["action_space"]) in ("Box", "Discrete")
+    if not (served and isinstance(action, Declared) and isinstance(action.leaf, Box | Discrete)):
+        raise DataError(
+            f"{where}, action_space: {_kind(declared['action_space'])} is not supported; expected Box or Discrete. "
+            "Record the actions as one of those."
+        )
+    spaces = Spaces(minari_spaces.space_of(kept), action.leaf)
+    notes = _notes(kept, action, minari_spaces.unsupported(observed, where_observed))
     backend = metadata.get("data_format", "hdf5")
     counts = Counts()
     count = int(metadata["total_episodes"])
     if backend == "hdf5":
         files = [inside(data / "main_data.hdf5", data, _REMEDY)]
         raw = _hdf5_episodes(files[0], count)
+        notes += _infos_left_out(files[0])
     elif backend in ("arrow", "parquet"):
         # Before anything is opened, and no further than files are there, whatever the count says.
         parts = [_parts(data / str(number), backend, data) for number in range(count)]
         files = [file for episode in parts for file in episode]
-        raw = _arrow_episodes(parts, backend)
+        raw = minari_arrow.episodes(parts, backend, _COLUMNS, _SUCCESS)
     else:
         raise DataError(f"{where}, data_format: found {backend!r}, expected hdf5, arrow or parquet.")
     name = str(metadata.get("dataset_id") or data.parent.name)
     steps = int(metadata["total_steps"])
     return Source(
         spaces=spaces,
-        episodes=_episodes(raw, spaces, jpeg, f"minari:{name}", steps, where),
+        episodes=_episodes(raw, _Form(observed, kept, action, jpeg, f"minari:{name}"), steps, where),
         provenance=_provenance(metadata, name, backend),
         files=files,
         expected_rows=steps + count,
@@ -113,43 +116,25 @@ def _find(location: str) -> Path:
     )
 
 
-def _space(record: dict[str, Any], where: str, jpeg: bool) -> Space:
-    """Our space for minari's JSON record of a gymnasium space."""
-    match record.get("type"):
-        case "Box":
-            shape, dtype = tuple(record["shape"]), np.dtype(record["dtype"])
-            low, high = np.asarray(record["low"], np.float64), np.asarray(record["high"], np.float64)
-            if _is_image(shape, dtype, low, high) and len(shape) == 3 and (jpeg or shape[2] in (1, 3, 4)):
-                return Image(shape, "jpeg" if jpeg else "png")
-            return box(shape, dtype, low, high)
-        case "Discrete":
-            return Discrete(int(record["n"]), int(record.get("start", 0)))
-        case "Dict":
-            parts: dict[str, Leaf] = {}
-            for key, part in record["subspaces"].items():
-                leaf = _space(part, f"{where}.{key}", jpeg)
-                if isinstance(leaf, Dict):
-                    raise DataError(
-                        f"{where}.{key}: a Dict inside a Dict is not supported; flatten it before recording."
-                    )
-                parts[key] = leaf
-            return Dict.of(parts)
-        case other:
-            raise DataError(f"{where}: {other} is not supported; expected Box, Discrete or a Dict of those.")
+def _kind(record: Any) -> str:
+    return str(record.get("type"))
 
 
-def _is_image(shape: tuple[int, ...], dtype: np.dtype[Any], low: np.ndarray, high: np.ndarray) -> bool:
-    """The boxes that minari takes for pictures, and stores as JPEG where `jpeg_encoding` is set."""
-    large = len(shape) in (2, 3) and min(shape[:2]) >= 32
-    return large and dtype == np.uint8 and bool(np.all(low == 0) and np.all(high == 255))
-
-
-def _declared_dtypes(declared: dict[str, Any]) -> dict[str, str]:
-    observation = declared["observation_space"]
-    parts = observation["subspaces"] if observation["type"] == "Dict" else {"": observation}
-    found = {f"observation.{key}".rstrip("."): part for key, part in parts.items()}
-    found["action"] = declared["action_space"]
-    return {name: part["dtype"] for name, part in found.items() if part["type"] == "Box"}
+def _notes(parts: Mapping[str, Declared], action: Declared, left_out: Mapping[str, str]) -> list[str]:
+    """What is kept otherwise than it was recorded, and what is not kept."""
+    named = {f"observation.{name}".rstrip("."): part for name, part in parts.items()}
+    notes = conversion_notes({name: part.dtype for name, part in {**named, "action": action}.items()})
+    for name, part in named.items():
+        if isinstance(part.leaf, Image) and part.leaf.encoding == "jpeg":
+            notes.append(f"{name}: stored by minari as lossy JPEG, kept as it is")
+        elif isinstance(part.leaf, Image) and part.shape != part.leaf.shape:
+            notes.append(f"{name}: pictures come channels first, {part.shape}; kept as {part.leaf.shape}")
+        elif len(part.shape) > 1 and math.prod(part.shape) >= 1024:
+            notes.append(
+                f"{name}: {math.prod(part.shape):,} numbers a row, taken as a vector; pictures are uint8 "
+                "(height, width, channels)"
+            )
+    return notes + [f"not ingested: {name}, a {kind}" for name, kind in left_out.items()]
 
 
 Raw = tuple[str, dict[str, Any]]
@@ -188,61 +173,26 @@ _SUCCESS = ("success", "is_success")
 
 
 def _hdf5_value(node: Any, where: str) -> Any:
-    """An array, or a dictionary of arrays; deeper groups are no part of any space that is kept."""
-    if not hasattr(node, "keys"):
-        return node[()]
-    deeper = [key for key in node if hasattr(node[key], "keys")]
-    if deeper:
-        raise DataError(f"{where}: holds the group {deeper[0]}, expected arrays. Flatten it before recording.")
-    return {key: node[key][()] for key in node}
+    """An array, or dictionaries of arrays."""
+    if hasattr(node, "keys"):
+        return {key: _hdf5_value(node[key], f"{where}/{key}") for key in node}
+    if not hasattr(node, "nbytes"):
+        raise DataError(f"{where}: found {type(node).__name__}, expected an array. {_REMEDY}")
+    return node[()]
 
 
-def _arrow_episodes(episodes: Sequence[list[Path]], backend: str) -> Iterator[Raw]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
+def _infos_left_out(file: Path) -> list[str]:
+    """A note that names what the infos of the first episode hold besides, if there are any."""
+    import h5py
 
-    def value(column: Any) -> Any:
-        if pa.types.is_struct(column.type):
-            return {f.name: value(pc.struct_field(column, f.name)) for f in column.type}
-        if pa.types.is_fixed_size_list(column.type):
-            flat = column.flatten().to_numpy(zero_copy_only=False)
-            return flat.reshape(len(column), column.type.list_size)
-        if pa.types.is_binary(column.type):
-            return column.to_pylist()
-        return column.to_numpy(zero_copy_only=False)
-
-    for parts in episodes:
-        folder = parts[0].parent
-        tables = []
-        for part in parts:
-            try:
-                if backend == "parquet":
-                    tables.append(pq.read_table(part))
-                else:
-                    with pa.ipc.open_file(part) as reader:
-                        tables.append(reader.read_all())
-            except (pa.ArrowException, OSError) as error:
-                raise DataError(f"{part}: is no {backend} file ({error}). Fetch the dataset again.") from error
-        table = pa.concat_tables(tables)
-        T = table.num_rows - 1
-        if T > LONGEST_ARROW_EPISODE:
-            raise DataError(
-                f"{folder}: an episode of {T} steps, expected at most {LONGEST_ARROW_EPISODE}. Minari's {backend} "
-                "backend stores longer ones cut or out of order (its issue 351); record them with data_format=hdf5."
-            )
-        missing = [key for key in _COLUMNS if key not in table.column_names]
-        if missing:
-            raise DataError(f"{folder}: lacks {', '.join(missing)}; expected {', '.join(_COLUMNS)}.")
-        raw = {key: value(table[key].combine_chunks()) for key in _COLUMNS}
-        for key in _COLUMNS[1:]:
-            raw[key] = raw[key][:T]  # the last row of these columns is filler
-        if "infos" in table.column_names:
-            infos = table["infos"].combine_chunks()
-            for key in _SUCCESS:
-                if infos.type.get_field_index(key) >= 0:
-                    raw["success"] = value(pc.struct_field(infos, key).drop_null())
-        yield f"{folder}", raw
+    try:
+        with h5py.File(file, "r") as store:
+            check_contained(store, file, packing=False)
+            infos = store.get("episode_0/infos", {})
+            names = [name for name in infos if name not in _SUCCESS] if hasattr(infos, "keys") else []
+    except (OSError, RuntimeError):
+        return []  # reading the episodes says what is wrong
+    return [f"not ingested: {', '.join(f'infos/{name}' for name in sorted(names))}"] if names else []
 
 
 def _parts(folder: Path, backend: str, data: Path) -> list[Path]:
@@ -253,13 +203,24 @@ def _parts(folder: Path, backend: str, data: Path) -> list[Path]:
     return [inside(part, data, _REMEDY) for part in parts]
 
 
+@dataclass(frozen=True)
+class _Form:
+    """What the columns of an episode are made by."""
+
+    observed: Tree
+    parts: dict[str, Declared]
+    action: Declared
+    jpeg: bool
+    source: str
+
+
 def _episodes(
-    raw: Iterator[Raw], spaces: Spaces, jpeg: bool, source: str, total_steps: int, where: str
+    raw: Iterator[Raw], form: _Form, total_steps: int, where: str
 ) -> Iterator[tuple[str, Episode | DataError]]:
     steps = 0
     for label, columns in raw:
         try:
-            yield label, _episode(label, columns, spaces, jpeg, source)
+            yield label, _episode(label, columns, form)
         except DataError as error:
             yield label, error
         steps += np.size(columns["rewards"])
@@ -270,29 +231,23 @@ def _episodes(
         )
 
 
-def _episode(label: str, columns: dict[str, Any], spaces: Spaces, jpeg: bool, source: str) -> Episode:
-    observation = columns["observations"]
-    if isinstance(spaces.observation, Dict):
-        if not isinstance(observation, dict):
-            raise DataError(f"{label}, observations: found one array, expected a group as declared.")
-        parts = dict(spaces.observation.items())
-        observation = {
-            key: _column(part, parts[key], jpeg, f"{label}, observations/{key}") if key in parts else part
-            for key, part in observation.items()
-        }
-    else:
-        observation = _column(observation, spaces.observation, jpeg, f"{label}, observations")
+def _episode(label: str, columns: dict[str, Any], form: _Form) -> Episode:
+    stored = minari_spaces.values_of(columns["observations"], form.observed, f"{label}, observations")
+    observation = {
+        name: _column(stored[name], part, form.jpeg, f"{label}, observations/{name}".rstrip("/"))
+        for name, part in form.parts.items()
+    }
     flags = {
         name: as_flags(one_each(columns[name], f"{label}, {name}"), f"{label}, {name}")
         for name in ("terminations", "truncations")
     }
     return Episode(
-        observation=observation,
-        action=_column(columns["actions"], spaces.action, False, f"{label}, actions"),
+        observation=observation[""] if form.parts.keys() == {""} else observation,
+        action=_column(columns["actions"], form.action, False, f"{label}, actions"),
         reward=one_each(columns["rewards"], f"{label}, rewards"),
         terminated=flags["terminations"],
         truncated=flags["truncations"],
-        source=source,
+        source=form.source,
         success=_success(columns.get("success"), f"{label}, infos/success"),
     )
 
@@ -304,8 +259,9 @@ def _success(told: Any, where: str) -> bool | None:
     return bool(as_flags(np.asarray(told).reshape(-1), where).any())
 
 
-def _column(values: Any, leaf: Leaf, jpeg: bool, where: str) -> Any:
-    """Rows of `leaf`: pictures as encoded bytes, tensors in their declared shape."""
+def _column(values: Any, part: Declared, jpeg: bool, where: str) -> Any:
+    """Rows of a part: pictures as encoded bytes or with their channels last, tensors in their declared shape."""
+    leaf = part.leaf
     if isinstance(values, dict):
         raise DataError(f"{where}: found a group, expected one array as declared.")
     if isinstance(leaf, Image) and leaf.encoding == "jpeg":
@@ -317,9 +273,9 @@ def _column(values: Any, leaf: Leaf, jpeg: bool, where: str) -> Any:
             images.check(picture, space, f"{where}, step {step}")
         return np.stack([images.decode(picture, space.shape, where)[:, :, 0] for picture in pictures])
     array = np.asarray(values)
-    if array.ndim == 2 and array.shape[1:] != leaf.shape and array.shape[1] == int(np.prod(leaf.shape)):
-        return array.reshape(len(array), *leaf.shape)  # the arrow backend flattens each row
-    return array
+    if array.ndim == 2 and array.shape[1:] != part.shape and array.shape[1] == math.prod(part.shape):
+        array = array.reshape(len(array), *part.shape)  # the arrow backend flattens each row
+    return channels_last(array, leaf.shape) if isinstance(leaf, Image) else array
 
 
 def _bytes(picture: Any, where: str) -> bytes:
@@ -344,13 +300,12 @@ def _provenance(metadata: dict[str, Any], name: str, backend: str) -> dict[str, 
     found: dict[str, Any] = {
         "format": f"minari ({backend})",
         "dataset_id": name,
-        **{key: metadata[key] for key in keep if metadata.get(key)},
+        **{key: _finite(metadata[key]) for key in keep if metadata.get(key)},
         "final_observation": RULES["stored"],
     }
     spec = metadata.get("env_spec")
     if spec:
-        # dataset.json holds no infinities; as text they still tell a person what the environment was made with.
-        spec = json.loads(spec if isinstance(spec, str) else json.dumps(spec), parse_constant=str)
+        spec = _finite(json.loads(spec) if isinstance(spec, str) else spec)
         found["env_spec"] = {
             "id": spec["id"],
             "kwargs": spec.get("kwargs") or {},
@@ -359,9 +314,18 @@ def _provenance(metadata: dict[str, Any], name: str, backend: str) -> dict[str, 
     return found
 
 
+def _finite(value: Any) -> Any:
+    """dataset.json holds no infinities; as text they still tell a person what the environment was made with."""
+    return json.loads(json.dumps(value), parse_constant=str)
+
+
 def _reference_scores(metadata: dict[str, Any]) -> tuple[float, float] | None:
     low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
-    return None if low is None or high is None else (float(low), float(high))
+    if low is None or high is None:
+        return None
+    if not (math.isfinite(float(low)) and math.isfinite(float(high))):
+        raise ValueError(f"reference scores {low} and {high}, expected finite numbers")
+    return float(low), float(high)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -7,10 +7,11 @@ from the recorded states: a success terminates (mask 0) wherever it falls, and t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,12 @@ import numpy as np
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.flags import as_flags
-from replay.readers.npz import Npz
+from replay.readers.columns import channels_last, check_column, column_space, left_out, some
+from replay.readers.npz import Header, Npz, rows_together
 from replay.readers.source import (
     Options,
     Source,
     action_space,
-    array_space,
     box,
     conversion_notes,
     existing,
@@ -44,31 +45,41 @@ def read(location: str, options: Options) -> Source:
     refuse(options, "ogbench", "rename")
     path = existing(location, "ogbench")
     npz = Npz(path)
-    missing = [name for name in _NEEDED if name not in npz.headers]
+    missing = [name for name in _NEEDED if name not in npz.names]
     if missing:
         raise DataError(
-            f"{path}: lacks {', '.join(missing)}; found {', '.join(npz.headers) or 'nothing'}. "
-            "Expected an OGBench file."
+            f"{path}: lacks {', '.join(missing)}; found {some(npz.names) or 'nothing'}. Expected an OGBench file."
         )
-    rows = {name: header.rows for name, header in npz.headers.items()}
-    if len({rows[name] for name in (*_NEEDED, *_STATES) if name in rows}) != 1:
+    states = [name for name in _STATES if options.env is not None and name in npz.names]
+    headers = npz.headers([*_NEEDED, *states])
+    rows = {name: header.rows for name, header in headers.items()}
+    if len(set(rows.values())) != 1:
         raise DataError(f"{path}: arrays of different lengths: {rows}. Fetch the file again.")
-    task = _Task(options.env, options.success_timing) if options.env else None
-    notes = conversion_notes({name[:-1]: npz.headers[name].dtype for name in ("observations", "actions")})
+    if not rows["observations"]:
+        raise DataError(f"{path}: has no rows, expected one for each step. Fetch the file again.")
+    for name, header in headers.items():
+        check_column(header.shape, header.dtype, f"{path}, {name}")
+    task = _Task(options.env, options.success_timing) if options.env is not None else None
+    observation, action = headers["observations"], headers["actions"]
+    notes = conversion_notes({"observation": observation.dtype, "action": action.dtype})
     if task is None:
         if options.success_timing:
             raise DataError("ogbench: success_timing says how an env gives rewards; name the env as well.")
         notes.append("reward: not in the source, 0 everywhere; name a single-task env to compute it")
-    elif "qpos" not in npz.headers:
+    elif "qpos" not in headers:
         raise DataError(f"{path}: lacks qpos, from which OGBench computes rewards. Ingest it without env.")
-    action = npz.headers["actions"]
-    low, high = minimum_and_maximum(npz.blocks("actions", options.block_rows))
-    trajectories = sum(int(ends.sum()) for ends in _ends(npz, options.block_rows))
+    others = [name for name in npz.names if name not in headers]
+    notes += left_out(dict.fromkeys(others, False), "OGBench's other arrays are the simulator's state")
+    read_rows = rows_together(headers.values(), options.block_rows)
+    low, high = minimum_and_maximum(npz.blocks("actions", read_rows))
+    trajectories = sum(int(ends.sum()) for ends in _ends(npz, read_rows))
+    if task:
+        task.check_widths(headers, path)
     spaces = Spaces(
-        array_space(npz.headers["observations"].shape, npz.headers["observations"].dtype),
+        column_space(observation.shape, observation.dtype, f"{path}, observations", "observation", notes),
         box(action.shape, action.dtype, *task.action_bounds)
         if task
-        else action_space(low, high, action.shape, action.dtype, notes),
+        else action_space(low, high, action.shape, action.dtype, notes, where=f"{path}, actions"),
     )
     provenance: dict[str, Any] = {"format": "ogbench", "final_observation": RULES["row"]}
     if task:
@@ -76,7 +87,7 @@ def read(location: str, options: Options) -> Source:
     counts = Counts()
     return Source(
         spaces=spaces,
-        episodes=_episodes(npz, task, options, counts, f"ogbench:{path.stem}"),
+        episodes=_episodes(npz, task, spaces.observation, [*_NEEDED[:2], *states], read_rows, counts),
         provenance=provenance,
         files=[path],
         expected_rows=rows["observations"],
@@ -87,37 +98,39 @@ def read(location: str, options: Options) -> Source:
 
 
 def _episodes(
-    npz: Npz, task: _Task | None, options: Options, counts: Counts, source: str
+    npz: Npz, task: _Task | None, space: Any, names: list[str], read_rows: int, counts: Counts
 ) -> Iterator[tuple[str, Episode | DataError]]:
     with npz, closing(task) if task else nullcontext():
-        blocks = _blocks(npz, task, options.block_rows)
+        blocks = _blocks(npz, task, space, names, read_rows)
         if task and task.timing == "post":
             blocks = _reward_of_next(blocks)
-        for label, episode in segment(blocks, counts, source=source, final_row=True):
+        for label, episode in segment(blocks, counts, source=f"ogbench:{npz.path.stem}", final_row=True):
             if task and isinstance(episode, Episode):
                 success = bool(episode.terminated.any())
                 episode = replace(episode, task=task.name, success=success)
             yield label, episode
 
 
-def _ends(npz: Npz, block_rows: int) -> Iterator[np.ndarray]:
+def _ends(npz: Npz, read_rows: int) -> Iterator[np.ndarray]:
     """(n,) flags, block by block: the last rows of trajectories."""
     where, first = f"{npz.path}, terminals", 0
-    for part in npz.blocks("terminals", block_rows):
+    for part in npz.blocks("terminals", read_rows):
         yield as_flags(one_each(part, where), where, first=first)
         first += len(part)
 
 
-def _blocks(npz: Npz, task: _Task | None, block_rows: int) -> Iterator[Block]:
-    names = ["observations", "actions", *(name for name in _STATES if task and name in npz.headers)]
-    columns_of_blocks = zip(*(npz.blocks(name, block_rows) for name in names), strict=True)
-    for parts, ends in zip(columns_of_blocks, _ends(npz, block_rows), strict=True):
+def _blocks(npz: Npz, task: _Task | None, space: Any, names: list[str], read_rows: int) -> Iterator[Block]:
+    columns_of_blocks = zip(*(npz.blocks(name, read_rows) for name in names), strict=True)
+    first = 0
+    for parts, ends in zip(columns_of_blocks, _ends(npz, read_rows), strict=True):
         columns = {**dict(zip(names, parts, strict=True)), "terminals": ends}
         n = len(columns["actions"])
         zeros = np.zeros(n, np.uint8)
-        reward, terminated = task.label(columns) if task else (np.zeros(n, np.float32), zeros)
+        where = f"{npz.path}, rows {first} to {first + n - 1}"
+        reward, terminated = task.label(columns, where) if task else (np.zeros(n, np.float32), zeros)
+        first += n
         yield Block(
-            observation={"observation": columns["observations"]},
+            observation={"observation": channels_last(columns["observations"], space)},
             action=columns["actions"],
             reward=reward,
             terminated=terminated,
@@ -172,12 +185,32 @@ class _Task:
         self._frozen = _Frozen(inner)
         self.task_id = int(inner.cur_task_id)
         self.action_bounds = (env.action_space.low, env.action_space.high)  # type: ignore[attr-defined]
+        self._widths = {"actions": tuple(self.action_bounds[0].shape), **_state_widths(inner)}
         self.max_episode_steps = env.spec.max_episode_steps if env.spec else None
 
-    def label(self, columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Reward float32 (n,) and terminated uint8 (n,) of each row's own state."""
+    def check_widths(self, headers: Mapping[str, Header], path: Path) -> None:
+        """Raises `DataError` unless states and actions have the environment's widths."""
+        for name, expected in self._widths.items():
+            if name in headers and headers[name].shape != expected:
+                raise DataError(
+                    f"{path}, {name}: found rows of shape {headers[name].shape}, expected {expected} as {self.name} "
+                    "has. Name the environment that the file was recorded in."
+                )
+
+    def label(self, columns: dict[str, np.ndarray], where: str) -> tuple[np.ndarray, np.ndarray]:
+        """Reward float32 (n,) and terminated uint8 (n,) of each row's own state. Raises `DataError`, naming `where`,
+        for states that are no states of this environment."""
         dataset = dict(columns)
-        self._relabel(self.name, self._frozen, dataset)
+        for name in _STATES:
+            if name in columns and not np.isfinite(columns[name]).all():
+                raise DataError(f"{where}, {name}: NaN or infinite, expected the simulator's state. Repair the source.")
+        try:
+            self._relabel(self.name, self._frozen, dataset)
+        except Exception as error:  # OGBench's code, on numbers that it did not make
+            raise DataError(
+                f"{where}: OGBench cannot compute the rewards of {self.name} from these states "
+                f"({type(error).__name__}: {error}). Name the environment that the file was recorded in."
+            ) from error
         return dataset["rewards"], (dataset["masks"] == 0).astype(np.uint8)
 
     def provenance(self) -> dict[str, Any]:
@@ -191,6 +224,17 @@ class _Task:
                 "success_timing": self.timing,
             },
         }
+
+
+def _state_widths(inner: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of a row of each state, as far as the environment tells it."""
+    widths: dict[str, tuple[int, ...]] = {}
+    data = getattr(inner, "data", None) or getattr(inner, "_data", None)
+    if data is not None and hasattr(data, "qpos"):
+        widths["qpos"] = tuple(np.shape(data.qpos))
+    if hasattr(inner, "_num_buttons"):
+        widths["button_states"] = (int(inner._num_buttons),)
+    return widths
 
 
 class _Frozen:

@@ -14,10 +14,12 @@ import numpy as np
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.segment import Counts
-from replay.spaces import Box, Discrete, Image, Spaces
+from replay.spaces import SMALLEST_PICTURE, Box, Discrete, Image, Spaces, picture_shape
 
 BLOCK_ROWS = 32_768
-"""Rows of a flat log that are read at a time."""
+"""Rows of a flat log that are read at a time, at most."""
+MOST_CHOICES = 65_536
+"""Of a discrete action: each is an input or an output of a network."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Options:
     success_timing: str | None = None
     """OGBench only: `pre` or `post`."""
     block_rows: int = BLOCK_ROWS
+    observation: str | None = None
+    """The one part of a dictionary observation that is wanted, or None for all: a reader need not look at others."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,19 @@ def refuse(options: Options, scheme: str, *names: str) -> None:
 
 def existing(location: str, scheme: str) -> Path:
     """The file at `location`; raises `DataError` where there is none."""
-    return regular(Path(location).expanduser(), f"{scheme}:{location}", "Check the path.")
+    where = f"{scheme}:{location}"
+    return regular(expanded(location, where), where, "Check the path.")
+
+
+def expanded(location: str, where: str) -> Path:
+    """The path that a person wrote; raises `DataError`, naming `where`, for what can be none."""
+    try:
+        os.fsencode(location)
+        if "\0" not in location:
+            return Path(location).expanduser()
+    except (RuntimeError, UnicodeEncodeError):
+        pass
+    raise DataError(f"{where}: is no path. Check it.")
 
 
 def regular(path: Path, where: str, remedy: str) -> Path:
@@ -68,11 +84,15 @@ def regular(path: Path, where: str, remedy: str) -> Path:
     before it is opened: opening a pipe waits for whoever writes to it, and a device may do anything."""
     try:
         mode = os.stat(path).st_mode
-    except OSError:
+    except FileNotFoundError:
         raise DataError(f"{where}: found nothing there, expected a file. {remedy}") from None
+    except OSError as error:
+        raise DataError(f"{where}: cannot be looked at ({error.strerror}), expected a file. {remedy}") from None
     if not stat.S_ISREG(mode):
         what = next((name for kind, name in _KINDS.items() if stat.S_IFMT(mode) == kind), "something else")
         raise DataError(f"{where}: found {what} there, expected a file. {remedy}")
+    if not os.access(path, os.R_OK):
+        raise DataError(f"{where}: may not be read by this user, expected a file to read. Change its permissions.")
     return path
 
 
@@ -83,6 +103,15 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def told(error: BaseException) -> str:
+    """What a library says of a file, in one line."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= _LONGEST_WORDS else f"{words[:_LONGEST_WORDS]}…"
+
+
+_LONGEST_WORDS = 400
 
 
 def inside(path: Path, folder: Path, remedy: str) -> Path:
@@ -96,10 +125,15 @@ def inside(path: Path, folder: Path, remedy: str) -> Path:
     return path
 
 
+def env_spec(env: str | None) -> dict[str, Any]:
+    """What provenance says of the environment that a person named."""
+    return {"env_spec": {"id": env, "kwargs": {}, "max_episode_steps": None}} if env else {}
+
+
 def one_each(values: Any, where: str) -> np.ndarray:
     """(n,) for (n,) or (n, 1) values; raises `DataError`, naming `where`, for any other shape."""
     array = np.asarray(values)
-    if array.ndim == 0 or array.size != len(array):
+    if array.shape not in ((array.size,), (array.size, 1)):
         raise DataError(f"{where}: found shape {array.shape}, expected one value for each row.")
     return array.reshape(-1)
 
@@ -111,21 +145,29 @@ def box(shape: Iterable[int], dtype: Any, low: Any = -np.inf, high: Any = np.inf
     return Box(tuple(int(n) for n in shape), stored, _bounds(low), _bounds(high))
 
 
-def array_space(shape: Iterable[int], dtype: Any, *, smallest: int = 32) -> Box | Image:
+def array_space(shape: Iterable[int], dtype: Any, *, smallest: int = SMALLEST_PICTURE) -> Box | Image:
     """The space of a column that nothing declares: pictures if it looks like them, else an open box.
 
     Pictures are bytes (H, W, C), C of 1, 3 or 4, with sides of at least `smallest`: below are grids of symbols.
     """
     shape = tuple(int(n) for n in shape)
-    if np.dtype(dtype) == np.uint8 and len(shape) == 3 and min(shape[:2]) >= smallest and shape[2] in (1, 3, 4):
-        return Image(shape)
-    return box(shape, dtype)
+    return Image(shape) if picture_shape(shape, dtype, smallest=smallest) == shape else box(shape, dtype)
 
 
-def action_space(low: Any, high: Any, shape: Iterable[int], dtype: Any, notes: list[str]) -> Box | Discrete:
-    """The space of actions that nothing declares, from their smallest and largest values."""
+def action_space(
+    low: Any, high: Any, shape: Iterable[int], dtype: Any, notes: list[str], *, where: str
+) -> Box | Discrete:
+    """The space of actions that nothing declares, from their smallest and largest values. Raises `DataError`, naming
+    `where`, for whole numbers that are no choices."""
     shape = tuple(shape)
     if np.dtype(dtype).kind in "iu" and shape == ():
+        if np.isnan(low):
+            raise DataError(f"{where}: has no rows, expected one for each step. Fetch the file again.")
+        if not 0 <= int(low) <= int(high) < MOST_CHOICES:
+            raise DataError(
+                f"{where}: found integers from {int(low)} to {int(high)}, expected choices, 0 to at most "
+                f"{MOST_CHOICES - 1:,}. Number the choices from 0, or store a quantity as floating point."
+            )
         notes.append(f"action: integers up to {int(high)} in the source; taken as that many choices and one")
         return Discrete(int(high) + 1)
     if np.all(np.asarray(low) >= -1) and np.all(np.asarray(high) <= 1):

@@ -103,4 +103,7 @@ def test_an_episode_says_where_it_comes_from(tmp_path: Path) -> None:
     # Of one that a runner gathered, the reset had no seed of its own.
     spec = EnvSpec("Pendulum-v1", kwargs={"max_episode_steps": 2})
     (recorded,) = envs.collect(spec, envs.RandomPolicy(), episodes=1, seed=0)
-    assert episode_of(replace(recorded, seed=None), source="Pendulum-v1 runner 3").source == "Pendulum-v1 runner 3"
+    assert (
+        episode_of(replace(recorded, seed=None), dataset.spaces, source="Pendulum-v1 runner 3").source
+        == "Pendulum-v1 runner 3"
+    )

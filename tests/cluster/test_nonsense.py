@@ -190,8 +190,11 @@ def test_logs_are_learned_from_where_no_fresh_episode_is(dataset: Path, tmp_path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"updates_per_step": 0.001}, r"--updates-per-step: found 0\.001, which makes no gradient step of the 120"),
-        ({"learning_starts": 119, "updates_per_step": 0.5}, r"makes no gradient step of the 1 environment steps after"),
+        ({"updates_per_step": 0.001}, r"--updates-per-step: 0\.001 for each of 120 environment steps make 0 gradient"),
+        (
+            {"learning_starts": 119, "updates_per_step": 0.5},
+            r"0\.5 for each of 1 environment steps make 0 gradient",
+        ),
     ],
 )
 def test_a_run_without_a_gradient_step_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:

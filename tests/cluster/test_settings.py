@@ -220,12 +220,16 @@ def test_a_bad_option_is_refused_by_its_name(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("stray", ["--stepps", "--steps", "---"])
-def test_what_is_no_option_ends_with_usage(stray: str, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize(
+    "arguments", [(*TRAIN, "--stepps"), (*TRAIN, "--steps"), (*TRAIN, "---"), ("train",), ("finetune",)]
+)
+def test_what_is_no_option_and_what_is_missing_end_with_usage(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+):
     with pytest.raises(SystemExit) as end:
-        cli.main([*TRAIN, stray])
+        cli.main(arguments)
     assert end.value.code == 2
-    assert "quiver train --help" in capsys.readouterr().err
+    assert f"quiver {arguments[0]} --help" in capsys.readouterr().err
 
 
 def test_what_is_no_text_cannot_be_quoted_in_it(capsys: pytest.CaptureFixture[str]):

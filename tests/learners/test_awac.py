@@ -122,7 +122,7 @@ def test_only_the_policy_decays(spaces, make_batch):
 @pytest.mark.parametrize(
     ("knob", "value", "message"),
     [
-        ("temperature", 0.0, r"temperature: found 0\.0, expected a positive number"),
+        ("temperature", 0.0, r"temperature: found 0\.0, expected a number, 1e-09 to"),
         ("advantage_clip", -1.0, "advantage_clip: found"),
         ("sampled_actions", 0, "sampled_actions: found 0"),
         ("policy_weight_decay", -0.1, "policy_weight_decay: found"),

@@ -91,11 +91,11 @@ def test_a_batch_counts_by_its_rows_in_all_learners():
 @pytest.mark.parametrize(
     ("knob", "value", "message"),
     [
-        ("features", 0, "features: found 0, expected at least 1"),
-        ("solve_every", 0, "solve_every: found 0, expected at least 1"),
-        ("candidates", 0, "candidates: found 0, expected at least 1"),
-        ("bandwidth", 0.0, r"bandwidth: found 0\.0, expected a positive number"),
-        ("ridge", 0.0, r"ridge: found 0\.0, expected a positive number"),
+        ("features", 0, "features: found 0, expected a whole number, 1 to"),
+        ("solve_every", 0, "solve_every: found 0, expected a whole number, 1 to"),
+        ("candidates", 0, "candidates: found 0, expected a whole number, 1 to"),
+        ("bandwidth", 0.0, r"bandwidth: found 0\.0, expected a number, 1e-06 to"),
+        ("ridge", 0.0, r"ridge: found 0\.0, expected a number, 1e-12 to"),
     ],
 )
 @pytest.mark.parametrize("name", ["lstd", "lspi"])

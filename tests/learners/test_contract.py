@@ -289,10 +289,18 @@ def test_sampled_actions_vary_with_the_key(make, case):
     assert np.array_equal(first, second) == (case[2].get("loss") == "mse")
 
 
+def as_parts(observation):
+    return observation if isinstance(observation, dict) else {"observation": observation}
+
+
 def test_policy_weights_are_all_that_acting_needs(make, make_batch):
     learner, actor = make(seed=0), make(seed=1)
     learner.update(make_batch())
-    observation = make_batch(32, 1).observation
+    batch = make_batch(32, 1)
+    observation = batch.observation
+    if batch.mask is not None:  # of episodes, the first steps
+        parts = {name: part[:, 0] for name, part in as_parts(observation).items()}
+        observation = parts if isinstance(observation, dict) else parts["observation"]
     expected, _ = learner.act(observation)
     assert not np.array_equal(actor.act(observation)[0], expected)
     actor.load_policy_weights(learner.policy_weights())

@@ -124,7 +124,7 @@ def test_pixels_alone_are_learned_from():
 
 
 def test_wrong_knobs_are_refused():
-    with pytest.raises(LearnerError, match="encoder: found 'none', expected 'shared' or 'separate'"):
+    with pytest.raises(LearnerError, match="encoder: found 'none', expected 'separate' or 'shared'"):
         learners.create("iql", SPACES, encoder="none")
     with pytest.raises(LearnerError, match="encoder_width: found 0"):
         learners.create("iql", SPACES, encoder_width=0)

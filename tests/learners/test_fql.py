@@ -193,8 +193,8 @@ def test_one_candidate_is_the_centre_of_the_noise(spaces):
     ("knob", "value", "message"),
     [
         ("distillation_weight", -1.0, r"distillation_weight: found -1\.0"),
-        ("flow_steps", 0, "flow_steps: found 0, expected at least 1"),
-        ("acting_candidates", 0, "acting_candidates: found 0, expected at least 1"),
+        ("flow_steps", 0, "flow_steps: found 0, expected a whole number, 1 to"),
+        ("acting_candidates", 0, "acting_candidates: found 0, expected a whole number, 1 to"),
         ("aggregation", "max", "aggregation: found 'max', expected 'mean' or 'min'"),
     ],
 )

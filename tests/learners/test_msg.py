@@ -126,7 +126,7 @@ def test_members_do_not_learn_from_each_other():
 
 
 def test_wrong_knobs_are_refused():
-    with pytest.raises(LearnerError, match=r"beta: found 1\.0, expected 0 or less"):
+    with pytest.raises(LearnerError, match=r"beta: found 1\.0, expected a number, -1e9 to 0"):
         make(beta=1.0)
     with pytest.raises(LearnerError, match=r"conservative_weight: found -1"):
         make(conservative_weight=-1.0)

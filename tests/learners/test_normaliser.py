@@ -45,7 +45,7 @@ def test_dictionaries_are_joined_in_the_order_of_their_names():
         "observation.velocity": column([0.0, 0.0], [10.0, 10.0]),
     }
     normaliser = Normaliser(Spaces(space, UNIT), statistics, normalise_observation=True)
-    assert normaliser.vector_size == 5
+    assert normaliser.vector_size == 7
     observed = normaliser.observation(
         {
             "velocity": torch.tensor([[10.0, 20.0]]),
@@ -54,7 +54,7 @@ def test_dictionaries_are_joined_in_the_order_of_their_names():
         }
     )
     assert observed.dtype == torch.float32
-    assert observed.tolist() == [[0.0, 3.0, 1.0, 1.0, 2.0]]  # arm, mode, velocity
+    assert observed.tolist() == [[0.0, 3.0, 0.0, 0.0, 1.0, 1.0, 2.0]]  # arm, mode, velocity
 
 
 def test_actions_are_mapped_to_the_unit_box_and_back():
@@ -97,8 +97,8 @@ def test_steps_of_episodes_keep_their_leading_dimensions():
     space = Dict.of({"arm": Box((1, 2)), "mode": Discrete(3)})
     normaliser = Normaliser(Spaces(space, Box((1, 2), low=(-2.0,), high=(2.0,))), None, normalise_observation=False)
     observed = normaliser.observation({"arm": torch.ones(4, 5, 1, 2), "mode": torch.full((4, 5), 2)})
-    assert observed.shape == (4, 5, 3)
-    assert observed[1, 2].tolist() == [1.0, 1.0, 2.0]
+    assert observed.shape == (4, 5, 5)
+    assert observed[1, 2].tolist() == [1.0, 1.0, 0.0, 0.0, 1.0]
     assert normaliser.action(torch.ones(4, 5, 1, 2)).tolist() == [[[0.5, 0.5]] * 5] * 4
 
 
@@ -107,6 +107,35 @@ def test_discrete_actions_are_one_hot_from_their_start():
     one_hot = normaliser.action(torch.tensor([-1, 1, 0]))
     assert one_hot.tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
     assert normaliser.environment_action(one_hot).tolist() == [-1, 1, 0]
+
+
+def test_discrete_observations_are_one_hot_whatever_the_statistics():
+    space = Discrete(4, start=2)
+    statistics = {"observation": {"mean": 3.0, "std": 0.5, "min": 2.0, "max": 5.0}}
+    normaliser = Normaliser(Spaces(space, UNIT), statistics, normalise_observation=True)
+    assert normaliser.observation(torch.tensor([2, 5])).tolist() == [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    outside = {"observation": {"mean": 3.0, "std": 0.5, "min": 2.0, "max": 6.0}}
+    with pytest.raises(LearnerError, match=r"'observation': values from 2 to 6, and the space says 2 to 5"):
+        Normaliser(Spaces(space, UNIT), outside, normalise_observation=False)
+
+
+@pytest.mark.parametrize(
+    ("observation", "action", "message"),
+    [
+        (Discrete(10**9), UNIT, r"observation with 1,000,000,000 values, expected at most 65,536"),
+        (
+            Dict.of({"a": Discrete(40_000), "b": Discrete(40_000)}),
+            UNIT,
+            r"observation\.a with 40,000 values, observation\.b",
+        ),
+        (Box((2,)), Discrete(2**40), r"action space: .* discrete actions, expected at most 65,536"),
+        (Box((3, 64, 64), "uint8"), UNIT, r"\(3, 64, 64\), .*channels first.*expected pictures \(64, 64, 3\)"),
+        (Dict.of({"eye": Box((1, 84, 84), "uint8")}), UNIT, r"observation\.eye: .*channels first"),
+    ],
+)
+def test_spaces_that_no_network_should_read_are_refused(observation, action, message):
+    with pytest.raises(LearnerError, match=message):
+        Normaliser(Spaces(observation, action), None, normalise_observation=False)
 
 
 def test_rewards_are_scaled_to_a_range_of_a_thousand():

@@ -204,12 +204,12 @@ def test_a_negative_scale_turns_the_range_around(spaces):
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ({"loss": "huber"}, "loss: found 'huber', expected cross_entropy or squared"),
-        ({"optimiser": "lion"}, "optimiser: found 'lion', expected adam or sgd"),
-        ({"elites": 65}, "elites"),
+        ({"loss": "huber"}, "loss: found 'huber', expected 'cross_entropy' or 'squared'"),
+        ({"optimiser": "lion"}, "optimiser: found 'lion', expected 'adam' or 'sgd'"),
+        ({"elites": 65}, "elites: found 65 of 64 samples"),
         ({"elites": 0}, "elites"),
-        ({"iterations": 0}, "at least one iteration"),
-        ({"lag_steps": 0}, "lag_steps: found 0, expected at least 1"),
+        ({"iterations": 0}, "iterations: found 0"),
+        ({"lag_steps": 0}, "lag_steps: found 0, expected a whole number, 1 to"),
         ({"hidden": ()}, "hidden: found no layers"),
     ],
 )

@@ -35,9 +35,9 @@ def test_distributions_have_their_moments():
 def test_initialisation_depends_on_the_seed_and_leaves_the_process_alone():
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    with randomness.initialisation(1):
+    with randomness.initialisation(1, torch.device("cpu")):
         first = torch.randn(3)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(6)
-    with randomness.initialisation(1):
+    with randomness.initialisation(1, torch.device("cpu")):
         assert torch.equal(torch.randn(3), first)

@@ -102,5 +102,5 @@ def test_the_policys_loss_does_not_move_the_critic(spaces):
 
 @pytest.mark.parametrize("knob", ["policy_penalty", "critic_penalty", "target_noise"])
 def test_wrong_knobs_are_refused(spaces, knob):
-    with pytest.raises(LearnerError, match=rf"{knob}: found -1\.0, expected 0 or more"):
+    with pytest.raises(LearnerError, match=rf"{knob}: found -1\.0, expected a number, 0 to"):
         learners.create("rebrac", spaces, **{knob: -1.0})

@@ -89,7 +89,7 @@ def test_the_policy_and_the_temperature_wait_while_the_target_critics_follow(spa
 
 
 def test_wrong_knobs_are_refused():
-    with pytest.raises(LearnerError, match=r"policy_every: found 0, expected at least 1"):
+    with pytest.raises(LearnerError, match=r"policy_every: found 0, expected a whole number, 1 to"):
         make(policy_every=0)
     with pytest.raises(LearnerError, match=r"subset: found 5 of 4 members"):
         make(subset=5)

@@ -121,7 +121,7 @@ def test_sampled_actions_are_the_policys_with_noise(spaces):
         ("target_noise", -0.1, r"target_noise: found -0\.1"),
         ("target_noise_clip", -0.1, "target_noise_clip: found"),
         ("exploration_noise", -0.1, "exploration_noise: found"),
-        ("policy_delay", 0, "policy_delay: found 0, expected at least 1"),
+        ("policy_delay", 0, "policy_delay: found 0, expected a whole number, 1 to"),
     ],
 )
 def test_wrong_knobs_are_refused(spaces, knob, value, message):

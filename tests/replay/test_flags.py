@@ -87,7 +87,7 @@ def test_what_is_none(values: Any, shown: str) -> None:
 BAD_SOURCES = {
     "d4rl terminals": (lambda p: d4rl(p, terminals=[0, 0, 1, 0, np.nan, 1]), r"f, terminals: found nan at row 4"),
     "d4rl timeouts": (lambda p: d4rl(p, timeouts=[0, 0.5, 0, 0, 0, 0]), r"f, timeouts: found 0.5 at row 1"),
-    "d4rl text": (lambda p: d4rl(p, terminals=[b"no"] * 6), r"f, terminals: found b'no' at row 0"),
+    "d4rl text": (lambda p: d4rl(p, terminals=[b"no"] * 6), r"f, terminals: found text or objects \(object\)"),
     "d4rl pairs": (lambda p: d4rl(p, terminals=np.zeros((6, 2))), r"f, terminals: found shape \(6, 2\)"),
     "npz": (lambda p: npz(p.with_suffix(".npz"), [0, 0, 1, 0, 0.5, 1]), r"f.npz, terminals: found 0.5 at row 4"),
     "parquet without numbers": (
@@ -236,5 +236,5 @@ def test_numbers_of_other_types_that_fit_are_kept(write: Any, episode: Any) -> N
 
 def test_unsigned_actions_of_a_log_beyond_int64_are_refused(tmp_path: Path) -> None:
     source = d4rl(tmp_path / "f", actions=np.array([0, 1, 0, 1, 0, 2**64 - 1], np.uint64))
-    with pytest.raises(DataError, match=r"episode 1 .*, action: found 18446744073709551615 at step 2, expected"):
+    with pytest.raises(DataError, match=r"f, actions: found integers from 0 to 18446744073709551615, expected"):
         ingest(source, tmp_path / "out")

@@ -85,6 +85,9 @@ def test_a_shells_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/statm").write_text("1000 5 4 3 0 2 0\n")
     assert memory.available_bytes(tmp_path) == GIB - 1000 * memory.resource.getpagesize()
+    data = {memory.resource.RLIMIT_DATA: GIB // 2}
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda kind: (data.get(kind, -1),) * 2)
+    assert memory.available_bytes(tmp_path) == GIB // 2 - 2 * memory.resource.getpagesize()
 
 
 def test_this_machine_has_some() -> None:

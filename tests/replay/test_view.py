@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import replay
-from replay import Box, DataError, Spaces, View, locate, operations, permanent_ids
+from replay import Box, DataError, Discrete, Spaces, View, locate, operations, permanent_ids
 
 
 @pytest.fixture
@@ -173,3 +173,13 @@ def test_every_transition_is_found_in_its_episode(write, episode, lengths):
     _, found, step = permanent_ids(view, np.arange(view.transitions))
     expected = [(number, t) for number, length in enumerate(lengths) for t in range(length)]
     assert list(zip(found.tolist(), step.tolist(), strict=True)) == expected
+
+
+def test_choices_of_other_numbers_are_not_sampled_together(write, episode):
+    rows = episode(0, 2, observation=np.array([0, 1, 2]))
+    few = write([rows], name="few", spaces=Spaces(Discrete(3), Box((2,))))
+    many = write([rows], name="many", spaces=Spaces(Discrete(4), Box((2,))))
+    with pytest.raises(
+        DataError, match=r"observation is Discrete\(n=4, start=0\), in .*few it is Discrete\(n=3, start=0\)"
+    ):
+        View.of([(few, None), (many, None)])
