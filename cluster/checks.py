@@ -12,11 +12,18 @@ from cluster.crew import Crew
 from cluster.errors import RunError
 from cluster.fit import check_fit
 from cluster.options import Recipe, Topology
+from cluster.placement import joins_a_cluster
 from envs import EnvSpec, Exploration
 from learners.algorithm import Algorithm
 from replay.spaces import Spaces
 
 logger = logging.getLogger(__name__)
+
+
+def rows_here(recipe: Recipe, topology: Topology) -> int:
+    """Rows of a learner's step, if this machine's memory is what it has to fit in; 0 where another's or a GPU's is."""
+    elsewhere = recipe.device != "cpu" or (joins_a_cluster(topology) and not topology.serial)
+    return 0 if elsewhere else recipe.batch_size // topology.learners.count
 
 
 def check_algorithm(algorithm: Algorithm, recipe: Recipe, topology: Topology) -> None:

@@ -14,7 +14,7 @@ import envs
 from cluster import checkpoint, process
 from cluster.build import AlgorithmSpec
 from cluster.checkpoint import Arrays, Checkpoint
-from cluster.checks import check_algorithm, check_environment, check_interaction
+from cluster.checks import check_algorithm, check_environment, check_interaction, rows_here
 from cluster.claim import Claim
 from cluster.crew import Crew, OnlineSpec
 from cluster.datasets import Weighted, describe_dataset, open_datasets, places
@@ -93,7 +93,7 @@ def finetune(
         if beginning is not None:
             statistics = beginning.statistics
         spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, spaces, statistics, recipe.seed, recipe.compile)
-        algorithm = _create(spec, beginning)
+        algorithm = _create(spec, beginning, rows_here(recipe, topology))
         check_algorithm(algorithm, recipe, topology)
         if recipe.shards_per_draw is not None:
             raise RunError("--shards-per-draw: draws of fine-tuning are from all shards; leave the option out.")
@@ -168,10 +168,10 @@ def finetune(
         )
 
 
-def _create(spec: AlgorithmSpec, beginning: Beginning | None) -> Algorithm:
+def _create(spec: AlgorithmSpec, beginning: Beginning | None, rows: int) -> Algorithm:
     """Raises `LearnerError`, and names the offline run where its statistics do not fit."""
     try:
-        return spec.create("cpu")
+        return spec.create("cpu", rows=rows)
     except LearnerError as error:
         raise LearnerError(f"{error}" if beginning is None else f"{beginning.run}: {error}") from error
 

@@ -14,7 +14,7 @@ from rich.console import Console
 import envs
 from cluster import process
 from cluster.build import AlgorithmSpec
-from cluster.checks import check_algorithm, check_environment
+from cluster.checks import check_algorithm, check_environment, rows_here
 from cluster.claim import Claim
 from cluster.crew import Crew
 from cluster.datasets import Weighted, describe_dataset, open_datasets, places
@@ -66,7 +66,7 @@ def train(
         view = View.of(datasets, split=recipe.split, where=recipe.where)
         statistics = plain(view.statistics)
         spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, view.spaces, statistics, recipe.seed, recipe.compile)
-        algorithm = spec.create("cpu")
+        algorithm = spec.create("cpu", rows=rows_here(recipe, topology))
         check_algorithm(algorithm, recipe, topology)
         _check_sampling(recipe, topology, view, algorithm.requires.kind)
         validation = validation_view(datasets, recipe)

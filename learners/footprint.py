@@ -76,10 +76,11 @@ def require_memory(
 
     needed = needed_by(config, rows)
     if needed > left:
-        lower = " and ".join(_what_matters(needed_by, config, rows, needed))
+        *others, last = _what_matters(needed_by, config, rows, needed)
         raise LearnerError(
-            f"{lower}: {algorithm.__name__} takes at least {amount(needed)} of memory, and {amount(left)} are left on "
-            f"{device}; lower {'them' if ' and ' in lower else 'it'}, or use a machine with more."
+            f"{', '.join(others)}{' and ' if others else ''}{last}: {algorithm.__name__} takes at least "
+            f"{amount(needed)} of memory, and {amount(left)} are left on {device}; lower {'them' if others else 'it'}, "
+            "or use a machine with more."
         )
 
 

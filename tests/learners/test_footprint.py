@@ -72,7 +72,7 @@ def gigabytes(monkeypatch):
             NUMBERS,
             256,
             {"sampled_actions": 10_000},
-            "sampled_actions 10000 and batches of 256|batches of 256 and sampled_actions 10000",
+            "sampled_actions 10000.* and hidden",
         ),
         ("qtopt", NUMBERS, 16_384, {"samples": 10_000, "iterations": 10}, "samples 10000"),
         ("bcq", NUMBERS, 4096, {"sampled_actions": 10_000}, "sampled_actions 10000"),
