@@ -23,8 +23,8 @@ def check_batches(
     recipe: Recipe, topology: Topology, spaces: Spaces, algorithm: Algorithm, view: View | None, *, held: int
 ) -> None:
     """Raises `DataError` where this machine's memory cannot hold the batches that are under way at a time and `held`
-    more, the weights that label them, and what a gradient step keeps of one network. What a cluster's nodes have is
-    not known here.
+    more, and the weights that label them: what a gradient step takes is known to `learners.footprint`. What a cluster's
+    nodes have is not known here.
     """
     if joins_a_cluster(topology):
         return
@@ -38,19 +38,11 @@ def check_batches(
     rows = recipe.batch_size * (draws + held)
     weights = algorithm.target_weights().nbytes * (min(recipe.depth, schedule.chunks) + 1)
     require(
-        rows * row_bytes(spaces, request, view) + weights + _activations(recipe, algorithm),
+        rows * row_bytes(spaces, request, view) + weights,
         f"--batch-size {recipe.batch_size}, --chunk-steps {recipe.chunk_steps}, --depth {recipe.depth}",
         "what is under way at a time",
         "lower one of them.",
     )
-
-
-def _activations(recipe: Recipe, algorithm: Algorithm) -> int:
-    """float32 of each hidden unit and row; linear methods have none, and a GPU has memory of its own."""
-    config = getattr(algorithm, "config", None)
-    if recipe.device != "cpu" or config is None or hasattr(config, "features"):
-        return 0
-    return 4 * recipe.batch_size * sum(config.hidden)
 
 
 def row_bytes(spaces: Spaces, request: Request, view: View | None) -> int:
