@@ -148,6 +148,10 @@ def _check_buffer(where: Path, pipeline: Arrays, algorithm: Algorithm, spaces: S
             first = spaces.action.start
             if not ((action >= first) & (action < first + spaces.action.n)).all():
                 raise _refusal(where, f"{prefix}batch.action", "holds an action that is none of the space's")
+        for name in ("discount", "terminated", "truncated"):
+            array = pipeline[f"{prefix}batch.{name}"]
+            if not ((array >= 0) & (array <= 1)).all():
+                raise _refusal(where, f"{prefix}batch.{name}", "holds a number that is not from 0 to 1")
         chunk = chunk_from_arrays(pipeline, prefix)
         made = algorithm.targets(chunk.batch.rows(0, 1, key=(0, 0)))
         labels = {f"{prefix}targets.{name}": _layout_of(label) for name, label in made.items()}

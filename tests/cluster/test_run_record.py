@@ -99,7 +99,7 @@ FIELDS: list[tuple[str, Any, str]] = [
         "spaces.observation.shape: found [2147483648, 2147483648], expected at",
     ),
     ("spaces.observation.dtype", "float128", "spaces.observation.dtype: found 'float128', expected one of float16"),
-    ("spaces.observation.low", [0, 0], "spaces.observation: found 2 and 1 bounds, expected 4"),
+    ("spaces.observation.low", [0, 0], "spaces.observation.low: found [0, 0], expected a list of 1 or 4"),
     ("spaces.observation.low", "x", "spaces.observation.low: found 'x', expected a list"),
     ("statistics", [], "statistics: found [], expected an object or null"),
     ("statistics", {"observation": 3}, "statistics.observation: found 3, expected an object"),
@@ -345,7 +345,7 @@ def test_a_snapshot_that_is_none_is_named_by_its_line(line: bytes, tmp_path: Pat
     path = tmp_path / "snapshots.jsonl"
     path.write_bytes(b'{"chunk": 0, "snapshot": 3}\n{"chunk": 1, "snapshot": 5}\n' + line + b"\n")
     with pytest.raises(
-        RunError, match=r"snapshots\.jsonl, line 3: found .*, expected a chunk above 1 and its snapshot"
+        RunError, match=r"snapshots\.jsonl, line 3: found .*, expected chunk 2 and its snapshot, 5 or more"
     ):
         Snapshots(path)
 
