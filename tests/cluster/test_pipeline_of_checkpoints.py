@@ -21,7 +21,11 @@ from tests.cluster.online_runs import ONLINE, online_recipe, run_online
 from tests.cluster.runs import SERIAL, assert_same_parameters, make_dataset, recipe, run_once
 
 OFTEN = Cadence(log_every=8, validate_every=0, checkpoint_every=8, keep=9)
-KINDS: dict[str, dict[str, Any]] = {"priorities": {"priority_exponent": 0.5}, "buffer": {"label_reuse": 2}}
+KINDS: dict[str, dict[str, Any]] = {
+    "priorities": {"priority_exponent": 0.5},
+    "buffer": {"label_reuse": 2},
+    "episodes": {"algorithm": "awr", "label_reuse": 2},
+}
 Array = NDArray[Any]
 
 
