@@ -59,7 +59,7 @@ def check_pipeline(
         assert view is not None
         expected |= _priorities(view) | _draws(start.pipeline, schedule, chunk, recipe.batch_size)
     if recipe.label_reuse > 1:
-        expected |= _buffer(start.pipeline, schedule, chunk, recipe, spaces)
+        expected |= _buffer(start.pipeline, schedule, chunk, recipe, spaces, algorithm.requires.kind)
     _check(where, start.pipeline, expected)
     if recipe.priority_exponent > 0 and view is not None:
         _check_draws(where, start.pipeline, view)
@@ -89,19 +89,27 @@ def _draws(pipeline: Arrays, schedule: Schedule, first: int, size: int) -> dict[
     return expected
 
 
-def _buffer(pipeline: Arrays, schedule: Schedule, chunk: int, recipe: Recipe, spaces: Spaces) -> dict[str, Kind]:
+def _buffer(
+    pipeline: Arrays, schedule: Schedule, chunk: int, recipe: Recipe, spaces: Spaces, kind: str
+) -> dict[str, Kind]:
     """The last chunks' rows. Labels are as they are: `_check_buffer` compares them with those of the algorithm."""
     columns = {name: (leaf.dtype, leaf.shape) for name, leaf in observation_columns(spaces.observation).items()}
-    row = {"action": (spaces.action.dtype, spaces.action.shape)}
-    row |= columns | {f"next_{name}": kind for name, kind in columns.items()}
-    row |= dict.fromkeys(("reward", "discount"), ("float32", ()))
-    row |= dict.fromkeys(("terminated", "truncated"), ("uint8", ())) | {"index": ("int64", ())}
+    step: dict[str, Kind] = {"action": (spaces.action.dtype, spaces.action.shape)}
+    step |= columns | {f"next_{name}": column for name, column in columns.items()}
+    step |= dict.fromkeys(("reward", "discount"), ("float32", ()))
+    step |= dict.fromkeys(("terminated", "truncated"), ("uint8", ()))
+    if kind != "transitions":
+        step["mask"] = ("uint8", ())
+    row: dict[str, Kind] = {"index": ("int64", ())}
     if recipe.priority_exponent > 0:
         row["weight"] = ("float32", ())
     expected: dict[str, Kind] = {}
-    held = range(max(0, chunk - recipe.label_reuse), chunk)
-    for number, entered in enumerate(held):
+    for number, entered in enumerate(range(max(0, chunk - recipe.label_reuse), chunk)):
         rows, prefix = len(schedule.draws_of(entered)) * recipe.batch_size, f"buffer.{number:03d}."
+        reward = pipeline.get(f"{prefix}batch.reward")
+        # Windows and episodes have a second dimension, as long as the longest of the chunk.
+        lead = (rows,) if kind == "transitions" or reward is None else (rows, *reward.shape[1:2])
+        expected |= {f"{prefix}batch.{name}": (dtype, (*lead, *shape)) for name, (dtype, shape) in step.items()}
         expected |= {f"{prefix}batch.{name}": (dtype, (rows, *shape)) for name, (dtype, shape) in row.items()}
         for name, array in pipeline.items():
             if name.startswith((f"{prefix}targets.", f"{prefix}batch.extras.")):
@@ -145,9 +153,14 @@ def _check_buffer(where: Path, pipeline: Arrays, algorithm: Algorithm, spaces: S
     for prefix in sorted({name[: len("buffer.000.")] for name in pipeline if name.startswith("buffer.")}):
         action = pipeline[f"{prefix}batch.action"]
         if isinstance(spaces.action, Discrete):
-            first = spaces.action.start
+            first, mask = spaces.action.start, pipeline.get(f"{prefix}batch.mask")
+            action = action if mask is None else action[mask > 0]  # padding is none of them
             if not ((action >= first) & (action < first + spaces.action.n)).all():
                 raise _refusal(where, f"{prefix}batch.action", "holds an action that is none of the space's")
+        for name in ("discount", "terminated", "truncated"):
+            array = pipeline[f"{prefix}batch.{name}"]
+            if not ((array >= 0) & (array <= 1)).all():
+                raise _refusal(where, f"{prefix}batch.{name}", "holds a number that is not from 0 to 1")
         chunk = chunk_from_arrays(pipeline, prefix)
         made = algorithm.targets(chunk.batch.rows(0, 1, key=(0, 0)))
         labels = {f"{prefix}targets.{name}": _layout_of(label) for name, label in made.items()}

@@ -22,6 +22,8 @@ LINES_LIMIT = 2**30
 """Bytes of a file of lines that are read at most: some five million records."""
 DEEPEST = 100
 """Levels of lists and objects in each other: what is written has a dozen."""
+LINE_LIMIT = 2**20
+"""Bytes of one line."""
 _BLOCK = 2**16
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -154,6 +156,8 @@ def read_lines(path: Path, *, ended: bool = False) -> Iterator[tuple[int, Any]]:
         if last and (ended or not line):
             return
         try:
+            if len(line) > LINE_LIMIT:
+                raise ValueError(f"it has {len(line):,} bytes, expected at most {LINE_LIMIT:,}")
             value = parse_json(line, finite=False)
         except (ValueError, RecursionError) as error:
             if last and line.startswith(b"{") and isinstance(error, ValueError):

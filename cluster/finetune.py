@@ -30,7 +30,7 @@ from cluster.placement import settle_devices
 from cluster.recording import spaces_of
 from cluster.resume import check_kind, check_recipe, resume_point
 from cluster.run_folder import plain, spaces_to_json
-from cluster.snapshots import Snapshots
+from cluster.snapshots import Snapshots, check_snapshots
 from cluster.supervise import RunResult
 from cluster.train import DIAGNOSTIC_BATCHES, hold_diagnostics, patience_with, validation_view
 from envs import EnvSpec, Exploration
@@ -135,6 +135,8 @@ def finetune(
         if not store.exists():
             OnlineStore.create(store, spaces, provenance=_provenance(config, run), reference_scores=scores).close()
         reader = OnlineReader(store)
+        step = 0 if start is None else start.step
+        check_snapshots(claim.folder.snapshots, -(-step // recipe.chunk_steps), reader.snapshot)
         view = logged if logged is not None else extended(None, reader.dataset(0))
         runner = RunnerSpec(
             spec,

@@ -14,6 +14,41 @@ from replay.atomic import sync
 from replay.ranges import fits, shown
 
 
+def read_snapshots(path: Path) -> dict[int, int]:
+    """Snapshots by their chunks. Raises `RunError`, naming the line, unless each is of the chunk behind that of the
+    line before it, and sees no less."""
+    found: dict[int, int] = {}
+    snapshot = 0
+    for number, record in durable.read_lines(path, ended=True):
+        pair: Any = (record.get("chunk"), record.get("snapshot")) if isinstance(record, dict) else record
+        if not fits(pair, tuple[Count, Count]) or pair[0] != len(found) or pair[1] < snapshot:
+            raise RunError(
+                f"{path}, line {number}: found {shown(record)}, expected chunk {len(found)} and its snapshot, "
+                f"{snapshot} or more; restore the file."
+            )
+        found[len(found)] = snapshot = pair[1]
+    return found
+
+
+def check_snapshots(path: Path, done: int, records: int) -> None:
+    """Raises `RunError` where a run cannot go on behind `done` chunks: their snapshots are not all on record, or one
+    sees more than the `records` that the journal of the online store has."""
+    try:
+        found = read_snapshots(path)
+    except FileNotFoundError:
+        found = {}
+    if len(found) < done:
+        raise RunError(
+            f"{path}: has {len(found):,} snapshots, and the checkpoint that the run goes on from was written after "
+            f"{done:,} chunks; restore the file from a copy, or go on from an earlier checkpoint with --resume-from."
+        )
+    if found and found[len(found) - 1] > records:
+        raise RunError(
+            f"{path}: chunk {len(found) - 1} sees {found[len(found) - 1]:,} records of the online store, whose journal "
+            f"has {records:,}; restore the store, or this file, from a copy."
+        )
+
+
 class Snapshots:
     """`snapshots.jsonl`: a line for each chunk, in their order, with the number of journal records that it may see.
 
@@ -22,29 +57,15 @@ class Snapshots:
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens the record, or begins it. Raises `RunError` for lines that are none, and where one is not behind that
-        before it; a torn last one is cut off."""
-        self._of: dict[int, int] = {}
+        """Opens the record, or begins it. Raises `RunError` as `read_snapshots` does; a torn last line is cut off."""
         self._file = durable.Appended(path)
         try:
-            self._read(path)
+            self._of = read_snapshots(path)
+            self._file.truncate(self._file.end_of_lines(self._file.size()))
         except BaseException:
             self._file.close()
             raise
         sync(path.parent)
-
-    def _read(self, path: Path) -> None:
-        chunk, snapshot = -1, 0
-        for number, record in durable.read_lines(path, ended=True):
-            found: Any = (record.get("chunk"), record.get("snapshot")) if isinstance(record, dict) else record
-            if not fits(found, tuple[Count, Count]) or found[0] <= chunk or found[1] < snapshot:
-                raise RunError(
-                    f"{path}, line {number}: found {shown(record)}, expected a chunk above {chunk} and its snapshot, "
-                    f"{snapshot} or more; restore the file."
-                )
-            chunk, snapshot = found
-            self._of[chunk] = snapshot
-        self._file.truncate(self._file.end_of_lines(self._file.size()))
 
     def record(self, chunk: int, snapshot: int) -> None:
         """Raises `RunError` where there is no room."""

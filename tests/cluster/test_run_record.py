@@ -345,7 +345,7 @@ def test_a_snapshot_that_is_none_is_named_by_its_line(line: bytes, tmp_path: Pat
     path = tmp_path / "snapshots.jsonl"
     path.write_bytes(b'{"chunk": 0, "snapshot": 3}\n{"chunk": 1, "snapshot": 5}\n' + line + b"\n")
     with pytest.raises(
-        RunError, match=r"snapshots\.jsonl, line 3: found .*, expected a chunk above 1 and its snapshot"
+        RunError, match=r"snapshots\.jsonl, line 3: found .*, expected chunk 2 and its snapshot, 5 or more"
     ):
         Snapshots(path)
 
