@@ -15,7 +15,7 @@ from cluster.checkpoint import Checkpoint
 from cluster.checkpoint_pipeline import check_pipeline
 from cluster.claim import Claim
 from cluster.errors import RunError
-from cluster.options import Recipe
+from cluster.options import OnlineRecipe, Recipe, as_json
 from cluster.run_folder import plain
 from cluster.run_record import read_recipe
 from learners.algorithm import Algorithm
@@ -48,7 +48,7 @@ def check_recipe(
         return
     then, now = _spelled_out(read_recipe(before["recipe"], str(where))), _spelled_out(recipe)
     if online is not None:
-        then = {**then, **before["online"], "environment": before["environment"]}
+        then = {**then, **as_json(OnlineRecipe(**before["online"])), "environment": before["environment"]}
         now = {**now, **online, "environment": plain(environment)}
     for name, theirs in then.items():
         ours = now.get(name)

@@ -26,7 +26,7 @@ from cluster.commands.run_options import (
     with_topology,
 )
 from cluster.errors import RunError
-from cluster.options import Cadence, OnlineRecipe, Recipe
+from cluster.options import Cadence, OnlineRecipe, Recipe, as_json
 from cluster.run_folder import RunFolder
 from cluster.settings import (
     CHECKPOINT,
@@ -305,7 +305,7 @@ def as_it_was(run_folder: Path) -> Finetune:
     if "online" not in config:
         raise RunError(f"{run_folder}: is no fine-tuning run; go on with `quiver train --run {run_folder} --resume`.")
     recipe = read_recipe(config["recipe"], where)
-    online, topology = config["online"], recorded_topology(config)
+    online, topology = as_json(OnlineRecipe(**config["online"])), recorded_topology(config)
     names = {entry.name for entry in fields(Recipe)} & {entry.name for entry in fields(Finetune)}
     begun = config.get("from") or {}
     options = Finetune(

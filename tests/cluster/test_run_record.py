@@ -15,7 +15,7 @@ from cluster import checkpoint, cli
 from cluster.checkpoint_record import sealed
 from cluster.commands import finetune, train
 from cluster.errors import RunError
-from cluster.options import Cadence, Recipe, Topology, as_json
+from cluster.options import Cadence, OnlineRecipe, Recipe, Topology, as_json
 from cluster.policy import load_policy
 from cluster.report import write_report
 from cluster.run_folder import MetricsWriter, RunFolder
@@ -233,6 +233,14 @@ def test_a_configuration_of_the_first_version_is_read(tmp_path: Path) -> None:
     assert train.parse(["--run", str(run), "--resume"]).eval_stochastic is False
     assert finetune.parse(["--from", str(run), "--run", "x", "--env-steps", "5"]).eval_stochastic is False
     assert "quiver evaluate run-again" in write_report(run).read_text()
+
+
+def test_what_fine_tuning_did_not_record_has_its_default(tmp_path: Path) -> None:
+    record = online_config()
+    record["online"] = {"env_steps": 1_000}
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    options = finetune.parse(["--run", str(tmp_path), "--resume"])
+    assert finetune.online_recipe(options) == OnlineRecipe(1_000)
 
 
 def test_paths_that_no_text_can_hold_are_read_again() -> None:
