@@ -25,7 +25,7 @@ from replay.spaces import Box, Discrete
 class IQLConfig(CommonConfig):
     """Defaults are the authors' for locomotion; they use expectile .9 and temperature 10 for the ant mazes."""
 
-    # τ of the value regression: .5 is the mean, 1 the maximum over the data's actions.
+    # τ of the value regression: .5 is the mean, towards 1 the maximum over the data's actions.
     expectile: Annotated[float, Range(0, 1, above=True, below=True)] = 0.7
     # β: how sharply the policy prefers actions of high advantage; 0 is cloning.
     temperature: Annotated[float, Range(0, LARGEST)] = 3.0

@@ -59,7 +59,10 @@ def journal(folder: Path) -> None:
 def checkpoint(folder: Path) -> None:
     """In each checkpoint.json: the hashes and tensors of both files, as far as they read, and its own."""
     for path in folder.glob("checkpoints/*/checkpoint.json"):
-        record = json.loads(path.read_text())
+        try:
+            record = json.loads(path.read_text())
+        except (ValueError, RecursionError):
+            continue  # it stays as it is
         with contextlib.suppress(TypeError, KeyError, AttributeError, ValueError, OSError):
             for name, entry in record["files"].items():
                 entry |= {"tensors": _tensors(path.parent / name) or entry["tensors"], **_held(path.parent / name)}
