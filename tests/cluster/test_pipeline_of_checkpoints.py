@@ -82,7 +82,9 @@ CHANGES: list[tuple[str, str, Callable[[Array], Array | None], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "name", "change", "message"), CHANGES, ids=lambda value: value[:40] if isinstance(value, str) else "change")
+@pytest.mark.parametrize(
+    ("kind", "name", "change", "message"), CHANGES, ids=lambda value: value[:40] if isinstance(value, str) else "change"
+)
 def test_an_array_that_the_run_does_not_take_is_named(
     kind: str,
     name: str,
