@@ -152,7 +152,7 @@ def load(path: Path) -> Checkpoint:
     record = record_of.read(path, _step_of(path.name))
     run = _run_of(path.parent)
     if record.get("run") not in (None, run):
-        raise DamagedError(path, f"it was written by another run ({record['run']}, and this one is {run})")
+        raise DamagedError(path, f"it was written by another run ({str(record['run'])[:100]}, and this one is {run})")
     arrays = {}
     for name in ("learner", "pipeline"):
         content = record_of.read_file(path, f"{name}.safetensors", record)

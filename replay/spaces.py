@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from replay.errors import DataError
+from replay.ranges import shown
 
 
 @dataclass(frozen=True)
@@ -215,11 +216,13 @@ def from_json(record: Any, where: str) -> Space:
                     raise DataError(f"{where}: found a dictionary without parts, expected at least one.")
                 return Dict.of(parts)
             case other:
-                raise DataError(f"{where}.type: found {other!r}, expected box, discrete, image or dict.")
+                raise DataError(f"{where}.type: found {shown(other)}, expected box, discrete, image or dict.")
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise DataError(f"{where}: not a space ({error!r} in {record!r}); was the file edited by hand?") from error
+        raise DataError(
+            f"{where}: not a space ({shown(error)} in {shown(record)}); was the file edited by hand?"
+        ) from error
 
 
 def _whole(value: Any, where: str) -> int:

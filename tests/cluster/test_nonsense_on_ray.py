@@ -59,7 +59,7 @@ def topology(seconds: float = 600.0) -> Topology:
             rf"failed 1 times in a row, with environment {SHORT}, .*: raised SystemExit: 3 at",
         ),
         ("raises exit", 600.0, r"failed 1 times in a row, with env_runner-0: its process ended in the same call"),
-        ("raises hang", 0.5, rf"hangs in its environment, with environment {SHORT}, 1 side by side .*: step 2 has"),
+        ("raises hang", 5.0, rf"hangs in its environment, with environment {SHORT}, 1 side by side .*: step 2 has"),
     ],
 )
 def test_the_last_runner_is_left_out_and_the_run_says_why(

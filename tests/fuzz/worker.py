@@ -38,8 +38,6 @@ class Worker:
         for descriptor in (1, 2):
             os.dup2(log, descriptor)
         faulthandler.enable(log)
-        size = _status("VmSize")
-        resource.setrlimit(resource.RLIMIT_AS, (size + 2 * self._memory, resource.RLIM_INFINITY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         while (job := orders.recv()) is not None:
             os.ftruncate(log, 0)
@@ -62,6 +60,8 @@ class Worker:
         before, began = _listing(self._job), time.monotonic()
         _forget_peak()
         held = _status("VmRSS")
+        # What libraries have taken for themselves meanwhile is not this mutation's.
+        resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + 2 * self._memory, resource.RLIM_INFINITY))
         try:
             found = digest(target.open(folder))
         except BaseException as error:

@@ -166,7 +166,7 @@ def _array(file: Any, name: str, random: Random) -> str:
         safe = other.replace("/..", "")
         if safe in file:
             raise UnchangedError
-        file[safe] = array.astype("S2") if array.dtype.kind in "UM" else array
+        file[safe] = array.astype("S32") if array.dtype.kind in "UM" else array
     return done
 
 
