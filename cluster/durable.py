@@ -18,8 +18,8 @@ from replay.atomic import naming, private_name, write_text
 
 JSON_LIMIT = 64 * 2**20
 """Bytes of a JSON file that are read at most: none that a run writes comes near."""
-LINES_LIMIT = 2**30
-"""Bytes of a file of lines that are read at most: some five million records."""
+LINES_LIMIT = 2**28
+"""Bytes of a file of lines that are read at most: some million records."""
 DEEPEST = 100
 """Levels of lists and objects in each other: what is written has a dozen."""
 LINE_LIMIT = 2**20

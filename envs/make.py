@@ -111,7 +111,8 @@ def _construct(spec: EnvSpec) -> Env:
     except gym.error.DependencyNotInstalled as error:
         raise EnvError(f"environment {spec.id}: {error}") from error
     except (gym.error.Error, ModuleNotFoundError) as error:
-        raise EnvError(_unknown(spec.id, error)) from error
+        named = f" {spec.recorded['id']} names it." if "id" in spec.recorded else ""
+        raise EnvError(f"{_unknown(spec.id, error)}{named}") from error
 
 
 def _unknown(id: str, error: Exception) -> str:

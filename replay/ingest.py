@@ -141,7 +141,9 @@ def ingest(
                     if reward is not None and isinstance(found, Episode):
                         error = DataError(f"{error} ({described(reward)} had it last.)")
                     if not quarantine:
-                        raise DataError(f"{error} {_REMEDY}") from error
+                        # Of many files, not every reader can say which it was.
+                        where = "" if any(str(file) in str(error) for file in opened.files) else f"{source}: "
+                        raise DataError(f"{where}{error} {_REMEDY}") from error
                     quarantined.append(str(error))
                     opened.counts.quarantined += 1
                     continue
