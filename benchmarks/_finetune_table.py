@@ -14,8 +14,8 @@ from _finetune_job import Job, ingestion, stored_result
 from _finetune_tasks import FROM_SCRATCH, LOGS_FROM_THE_START, METHODS, OFFLINE_THEN_ONLINE, PROVEN, TASKS, Task
 from markupsafe import Markup
 
-from cluster.pages import page, section
-from cluster.svg import Curve, line_chart
+from cluster.report.pages import page, section
+from cluster.report.svg import Curve, line_chart
 
 LONGEST_DROP = 0.1
 """Share of the online budget that a method may spend below where it began."""

@@ -17,7 +17,7 @@ from _learning_trainer import PROBE_ROWS, PROBE_SEED, Trainer
 
 import envs
 import replay
-from cluster.evaluator import in_units_of_q
+from cluster.roles.evaluator import in_units_of_q
 from replay import Batch, Dataset, Request
 
 QUIVER, D3RLPY = LIBRARIES = ("quiver", "d3rlpy")

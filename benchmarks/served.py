@@ -2,7 +2,7 @@
 
 Claim: at least twice as many transitions per second reach one consumer, at 256, 4,096 and 16,384 rows a request.
 
-Ours is what a fused run does: the rows are drawn here, asked of the shard actors (the run's own crew starts them and
+Ours is what a fused run does: the rows are drawn here, asked of the shard actors (the run's own actors starts them and
 routes the request), and put together where they are used, two requests being in flight for each actor. Every one of
 these steps is counted, and each actor tells how many rows it served. Both actors are on this node and share its memory
 maps, so a request is one call, to either in turn.
@@ -26,8 +26,8 @@ import _common as bench
 import numpy as np
 import torch
 
+from cluster.actors import Actors
 from cluster.build import AlgorithmSpec
-from cluster.crew import Crew
 from cluster.options import Recipe, Role, Topology
 from cluster.routing import assemble
 from replay import Batch, Dataset, Request, View, draw
@@ -101,11 +101,11 @@ def _options() -> Any:
 
 
 class Served:
-    """A run's crew, of which the shard actors are used and the consumer is this process."""
+    """A run's actors, of which the shard actors are used and the consumer is this process."""
 
     def __init__(self, dataset: Dataset, shards: int, in_flight: int) -> None:
-        from cluster.ray_backend import RayBackend
-        from cluster.room import Place
+        from cluster.backends.ray_backend import RayBackend
+        from cluster.backends.room import Place
 
         self._dataset, self._in_flight = dataset, in_flight
         self._view: View = dataset.view()
@@ -114,12 +114,12 @@ class Served:
         names = [*(f"replay_shard-{number}" for number in range(shards)), "learner-0"]
         self._backend = RayBackend(topology, [Place(name, Role(num_cpus=0.5)) for name in names], threads=1)
         spec = AlgorithmSpec("bc", {}, dataset.spaces, None, 0)
-        self._crew = Crew(self._backend, spec, recipe, topology, self._view, REQUEST, None)
+        self._actors = Actors(self._backend, spec, recipe, topology, self._view, REQUEST, None)
         self._sequence = itertools.count()
 
     def _ask(self, sequence: int, count: int) -> tuple[np.ndarray | None, list[Any]]:
         rows = draw(self._view, seed=0, sequence=sequence, count=count)
-        return self._crew.gather(rows)
+        return self._actors.gather(rows)
 
     def _receive(self, asked: tuple[np.ndarray | None, list[Any]]) -> Batch[np.ndarray]:
         import ray
@@ -150,7 +150,7 @@ class Served:
             np.testing.assert_array_equal(getattr(received, name), getattr(expected, name), err_msg=name)
 
     def rows_served(self) -> list[int]:
-        return [self._backend.get(self._backend.call(shard, "rows_served")) for shard in self._crew.shards]
+        return [self._backend.get(self._backend.call(shard, "rows_served")) for shard in self._actors.shards]
 
     def close(self) -> None:
         self._backend.stop()

@@ -2,7 +2,7 @@
 
 Claim: on two cores, two updaters train QT-Opt with at least 1.5 times the gradient steps per second of the fused run
 on one thread (which computes its own labels, some thirty times the work of the step itself). The fused run is taken in
-one process and over Ray, and the faster counts. All runs are the product's own loop and crew, take turns, and have
+one process and over Ray, and the faster counts. All runs are the product's own loop and actors, take turns, and have
 one thread a process.
 
 Then the growth from 1 to 8 updaters where each label costs a fixed time: the labels of a small network, made to
@@ -21,13 +21,13 @@ from typing import Any
 import _common as bench
 
 from cluster import process
-from cluster.backend import Backend
+from cluster.actors import Actors
+from cluster.backends.backend import Backend
+from cluster.backends.serial_backend import SerialBackend
 from cluster.build import AlgorithmSpec
-from cluster.crew import Crew
 from cluster.loop import IN_FLIGHT, Listeners, Loop
 from cluster.options import Cadence, Recipe, Role, Topology
 from cluster.schedule import Schedule
-from cluster.serial_backend import SerialBackend
 from cluster.source import LogSource
 from learners.algorithm import Algorithm, Targets
 from replay import Batch, Dataset
@@ -147,7 +147,7 @@ def against_fused(dataset: Dataset, options: Any) -> dict[str, list[float]]:
 
 
 def growing(dataset: Dataset, options: Any) -> dict[int, list[float]]:
-    """Steps per second by number of updaters, each label taking a fixed time. One crew, of which some are used."""
+    """Steps per second by number of updaters, each label taking a fixed time. One actors, of which some are used."""
     most = max(options.updaters)
     spec = WaitingSpec("qtopt", SMALL, dataset.spaces, None, 0, delay=options.delay)
     # Filling and emptying the pipeline takes D chunks each, of which nothing is measured.
@@ -181,7 +181,7 @@ def _staleness(chunk_steps: int, depth: int) -> float:
 
 
 class Run:
-    """A crew that is kept, and the product's loop over it as often as one likes."""
+    """A actors that is kept, and the product's loop over it as often as one likes."""
 
     def __init__(
         self, dataset: Dataset, spec: AlgorithmSpec, recipe: Recipe, updaters: int, *, serial: bool = False
@@ -191,17 +191,17 @@ class Run:
         request = spec.create("cpu").requires
         topology = Topology(serial=serial, bellman_updaters=Role(count=updaters))
         self._backend = SerialBackend() if serial else _ray_backend(topology, updaters)
-        self._crew = Crew(self._backend, spec, recipe, topology, self._view, request, None)
+        self._actors = Actors(self._backend, spec, recipe, topology, self._view, request, None)
         self.labelled_by: list[int] = []
 
     def rate(self, updaters: int | None = None, *, recipe: Recipe | None = None) -> float:
         """Steps per second with the first so many updaters (all, if None), while the pipeline is full.
 
-        `recipe` may have fewer steps than the crew was made for, not more.
+        `recipe` may have fewer steps than the actors was made for, not more.
         """
         recipe = recipe or self.recipe
-        crew = copy.copy(self._crew)
-        crew.updaters = crew.updaters[:updaters]
+        actors = copy.copy(self._actors)
+        actors.updaters = actors.updaters[:updaters]
         seen: list[tuple[float, int]] = []
         listeners = Listeners(
             trained=lambda done, metrics: seen.append((time.perf_counter(), done)),
@@ -210,7 +210,7 @@ class Run:
             checkpointed=lambda *_: None,
         )
         cadence = Cadence(validate_every=0, checkpoint_every=0)
-        loop = Loop(crew, LogSource(crew, self._view, recipe), recipe, cadence, listeners, late_chunk_seconds=30.0)
+        loop = Loop(actors, LogSource(actors, self._view, recipe), recipe, cadence, listeners, late_chunk_seconds=30.0)
         loop.run(None)
         self.labelled_by = loop.labelled_by
         return _steady(seen, 0 if recipe.fused else recipe.depth)
@@ -227,8 +227,8 @@ def _steady(seen: Sequence[tuple[float, int]], depth: int) -> float:
 
 
 def _ray_backend(topology: Topology, updaters: int) -> Backend:
-    from cluster.ray_backend import RayBackend
-    from cluster.room import Place
+    from cluster.backends.ray_backend import RayBackend
+    from cluster.backends.room import Place
 
     names = ["replay_shard-0", "learner-0", *(f"bellman_updater-{number}" for number in range(updaters))]
     # Small shares in Ray's books: several crews live side by side, and take turns.

@@ -31,7 +31,7 @@ from cluster.checkpoint_record import RECORD, DamagedError
 from cluster.errors import RunError
 from cluster.settings import step_of
 from learners.algorithm import Algorithm
-from replay.atomic import create, sync
+from replay.durable import create, sync
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from cluster.checkpoint import Arrays, Checkpoint
 from cluster.errors import RunError
 from cluster.options import Recipe
+from cluster.roles.train_buffer import chunk_from_arrays
 from cluster.schedule import Schedule
-from cluster.train_buffer import chunk_from_arrays
 from learners.algorithm import Algorithm
 from replay.errors import DataError
 from replay.spaces import Discrete, Spaces, observation_columns

@@ -8,11 +8,11 @@ import numpy as np
 
 import envs
 from cluster import process
-from cluster.crew import Crew
+from cluster.actors import Actors
+from cluster.backends.placement import joins_a_cluster
 from cluster.errors import RunError
 from cluster.fit import check_fit
 from cluster.options import Recipe, Topology
-from cluster.placement import joins_a_cluster
 from envs import EnvSpec, Exploration
 from learners.algorithm import Algorithm
 from replay.spaces import Spaces
@@ -61,19 +61,19 @@ def check_environment(spec: EnvSpec, spaces: Spaces, *, warn: bool = True) -> No
         logger.warning("%s", warning)
 
 
-def check_actors(crew: Crew, *, allow_mixed: bool) -> dict[str, str]:
+def check_actors(actors: Actors, *, allow_mixed: bool) -> dict[str, str]:
     """The learner's fingerprint, once every actor has answered: what one of them lacks (a GPU, an environment, room to
     stage its shards) is known then.
 
     Raises what an actor could not be made for, and `RunError` for updaters whose labels would differ from the learner's
     in the last bits, unless `allow_mixed`.
     """
-    backend = crew.backend
-    others = [*crew.evaluators, crew.writer, *crew.runners]
-    waiting = [backend.call(shard, "rows_served") for shard in crew.shards]
+    backend = actors.backend
+    others = [*actors.evaluators, actors.writer, *actors.runners]
+    waiting = [backend.call(shard, "rows_served") for shard in actors.shards]
     waiting += [backend.call(actor, "ready") for actor in others if actor is not None]
-    fingerprints = [backend.call(updater, "fingerprint") for updater in crew.updaters]
-    ours: dict[str, str] = backend.get(crew.learners.ask("fingerprint"))
+    fingerprints = [backend.call(updater, "fingerprint") for updater in actors.updaters]
+    ours: dict[str, str] = backend.get(actors.learners.ask("fingerprint"))
     for reference in waiting:
         backend.get(reference)
     for number, theirs in enumerate(map(backend.get, fingerprints)):
@@ -90,9 +90,9 @@ def check_actors(crew: Crew, *, allow_mixed: bool) -> dict[str, str]:
     return ours
 
 
-def check_same_machine(crew: Crew, ours: dict[str, str], *, allow_mixed: bool) -> None:
+def check_same_machine(actors: Actors, ours: dict[str, str], *, allow_mixed: bool) -> None:
     """Raises `RunError` where a learner that was started again computes on another kind of machine than the first."""
-    if difference := process.describe_difference(ours, crew.backend.get(crew.learners.ask("fingerprint"))):
+    if difference := process.describe_difference(ours, actors.backend.get(actors.learners.ask("fingerprint"))):
         message = f"the learner was started again on another kind of machine ({'; '.join(difference)})"
         if not allow_mixed:
             raise RunError(

@@ -16,8 +16,8 @@ from cluster.settings import PATH
 from envs import EnvError
 from learners.errors import LearnerError
 from replay.errors import DataError
-from replay.journal import JOURNAL, STORE
 from replay.locks import Lock
+from replay.online.journal import JOURNAL, STORE
 
 LOCK = "run.lock"
 

@@ -125,7 +125,7 @@ def guarded(work: Callable[[], int], name: str) -> int:
 
 def end_if_ray_does_not(status: int) -> None:
     """End the process here where Ray was lost: on its own way out, Ray would wait for what is gone, or crash."""
-    backend = sys.modules.get("cluster.ray_backend")
+    backend = sys.modules.get("cluster.backends.ray_backend")
     if backend is not None and backend.RayBackend.abandoned:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -14,9 +14,9 @@ from cluster import durable
 from cluster.errors import RunError
 from cluster.options import Recipe
 from replay.errors import DataError
-from replay.ledger import is_store
 from replay.manifest import check_files
-from replay.online_reader import OnlineReader
+from replay.online.reader import OnlineReader
+from replay.online.store_state import is_store
 
 Weighted = tuple[replay.Dataset, float | None]
 

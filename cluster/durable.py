@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import RunError
-from replay.atomic import naming, private_name, write_text
+from replay.durable import naming, private_name, write_text
 
 JSON_LIMIT = 64 * 2**20
 """Bytes of a JSON file that are read at most: none that a run writes comes near."""

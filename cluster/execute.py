@@ -10,19 +10,19 @@ from typing import Any
 from rich.console import Console
 
 from cluster import checkpoint
-from cluster.backend import LearnerDiedError
+from cluster.actors import Actors, OnlineSpec
+from cluster.backends.backend import LearnerDiedError
+from cluster.backends.placement import make_backend
 from cluster.build import AlgorithmSpec
 from cluster.checkpoint import Checkpoint
 from cluster.checks import check_actors, check_same_machine
 from cluster.claim import Claim
-from cluster.crew import Crew, OnlineSpec
 from cluster.errors import RunError
-from cluster.evaluator import EvaluationSpec
 from cluster.options import Cadence, Recipe, Topology
-from cluster.placement import make_backend
+from cluster.restarts import RunResult, run_with_restarts
 from cluster.resume import identity, machines
+from cluster.roles.evaluator import EvaluationSpec
 from cluster.source import Source
-from cluster.supervise import RunResult, supervise
 from replay.batch import Request
 from replay.view import View
 
@@ -52,8 +52,8 @@ def execute(
     claim: Claim,
     console: Console,
     *,
-    source: Callable[[Crew], AbstractContextManager[Source]],
-    prepare: Callable[[Crew], None],
+    source: Callable[[Actors], AbstractContextManager[Source]],
+    prepare: Callable[[Actors], None],
 ) -> RunResult:
     """Start the actors, check them, write the configuration, and run the loop to its end.
 
@@ -64,14 +64,14 @@ def execute(
     backend = make_backend(recipe, topology, plan.view, plan.evaluation is not None, online=plan.online is not None)
     try:
         try:
-            crew = Crew(
+            actors = Actors(
                 backend, plan.algorithm, recipe, topology, plan.view, plan.request, plan.evaluation, plan.online
             )
-            machine = check_actors(crew, allow_mixed=topology.allow_mixed)
+            machine = check_actors(actors, allow_mixed=topology.allow_mixed)
             step = 0 if plan.start is None else plan.start.step
             where = folder.config
             history = machines(where, claim.before, step, machine, allow_mixed=topology.allow_mixed)
-            prepare(crew)
+            prepare(actors)
         except LearnerDiedError as error:
             raise RunError(
                 f"{folder.path}: an actor died before the run began ({error}). Find out why (memory?), then give the "
@@ -80,9 +80,11 @@ def execute(
         claim.begin({**plan.config, "id": identity(claim.before), "machine": machine, "machines": history})
         if plan.start is not None:
             checkpoint.cut_back(folder.checkpoints, plan.start)
-        with source(crew) as rows:
-            renew = _Renewal(crew, machine, prepare, allow_mixed=topology.allow_mixed)
-            return supervise(crew, rows, recipe, topology, plan.cadence, folder, plan.start, console, prepare=renew)
+        with source(actors) as rows:
+            renew = _Renewal(actors, machine, prepare, allow_mixed=topology.allow_mixed)
+            return run_with_restarts(
+                actors, rows, recipe, topology, plan.cadence, folder, plan.start, console, prepare=renew
+            )
     finally:
         backend.stop()
 
@@ -91,13 +93,13 @@ class _Renewal:
     """Prepares each learner but the first, which is prepared, and refuses one on another kind of machine."""
 
     def __init__(
-        self, crew: Crew, machine: dict[str, str], prepare: Callable[[Crew], None], *, allow_mixed: bool
+        self, actors: Actors, machine: dict[str, str], prepare: Callable[[Actors], None], *, allow_mixed: bool
     ) -> None:
-        self._crew, self._machine, self._prepare, self._allow_mixed = crew, machine, prepare, allow_mixed
+        self._actors, self._machine, self._prepare, self._allow_mixed = actors, machine, prepare, allow_mixed
         self._first = True
 
     def __call__(self) -> None:
         if not self._first:
-            check_same_machine(self._crew, self._machine, allow_mixed=self._allow_mixed)
-            self._prepare(self._crew)
+            check_same_machine(self._actors, self._machine, allow_mixed=self._allow_mixed)
+            self._prepare(self._actors)
         self._first = False

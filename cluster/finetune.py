@@ -12,32 +12,32 @@ from rich.console import Console
 
 import envs
 from cluster import checkpoint, process
+from cluster.actors import Actors, OnlineSpec
+from cluster.backends.placement import settle_devices
 from cluster.build import AlgorithmSpec
 from cluster.checkpoint import Arrays, Checkpoint
 from cluster.checks import check_algorithm, check_environment, check_interaction, rows_here
 from cluster.claim import Claim
-from cluster.crew import Crew, OnlineSpec
 from cluster.datasets import Weighted, describe_dataset, open_datasets, places
-from cluster.env_runner import RunnerSpec
 from cluster.episode_log import EpisodeLog
 from cluster.errors import RunError
-from cluster.evaluator import EvaluationSpec
 from cluster.execute import Plan, execute
 from cluster.footprint import check_batches, check_environments
 from cluster.online_source import OnlineSource
 from cluster.options import Cadence, OnlineRecipe, Recipe, Topology, as_json
-from cluster.placement import settle_devices
 from cluster.recording import spaces_of
+from cluster.restarts import RunResult
 from cluster.resume import check_kind, check_recipe, resume_point
+from cluster.roles.env_runner import RunnerSpec
+from cluster.roles.evaluator import EvaluationSpec
 from cluster.run_folder import plain, spaces_to_json
 from cluster.snapshots import Snapshots, check_snapshots
-from cluster.supervise import RunResult
 from cluster.train import DIAGNOSTIC_BATCHES, hold_diagnostics, patience_with, validation_view
 from envs import EnvSpec, Exploration
 from learners.algorithm import Algorithm
 from learners.errors import LearnerError
 from replay.mixing import Mixing
-from replay.online import Eviction, OnlineReader, OnlineStore
+from replay.online.store import Eviction, OnlineReader, OnlineStore
 from replay.spaces import Spaces
 from replay.view import View, extended
 
@@ -152,13 +152,13 @@ def finetune(
         interaction = OnlineSpec(str(store), eviction, runner)
 
         @contextmanager
-        def source(crew: Crew) -> Iterator[OnlineSource]:
+        def source(actors: Actors) -> Iterator[OnlineSource]:
             with (
                 closing(Snapshots(claim.folder.snapshots)) as snapshots,
                 closing(EpisodeLog(claim.folder.episodes, reader.rows_since(0))) as episodes,
             ):
                 yield OnlineSource(
-                    crew, logged, recipe, online, mixing, reader, snapshots, episodes, stalled_seconds=stalled_seconds
+                    actors, logged, recipe, online, mixing, reader, snapshots, episodes, stalled_seconds=stalled_seconds
                 )
 
         return execute(
@@ -166,7 +166,7 @@ def finetune(
             claim,
             console,
             source=source,
-            prepare=lambda crew: None if logged is None else hold_diagnostics(crew, logged, validation, recipe),
+            prepare=lambda actors: None if logged is None else hold_diagnostics(actors, logged, validation, recipe),
         )
 
 

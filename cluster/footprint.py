@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from cluster.backends.placement import joins_a_cluster
 from cluster.loop import IN_FLIGHT
 from cluster.options import OnlineRecipe, Recipe, Topology
-from cluster.placement import joins_a_cluster
 from cluster.schedule import Schedule
 from learners.algorithm import Algorithm
 from replay.batch import Request
@@ -23,8 +23,8 @@ def check_batches(
     recipe: Recipe, topology: Topology, spaces: Spaces, algorithm: Algorithm, view: View | None, *, held: int
 ) -> None:
     """Raises `DataError` where this machine's memory cannot hold the batches that are under way at a time and `held`
-    more, and the weights that label them: what a gradient step takes is known to `learners.footprint`. What a cluster's
-    nodes have is not known here.
+    more, and the weights that label them: what a gradient step takes is known to `learners.base.footprint`. What a
+    cluster's nodes have is not known here.
     """
     if joins_a_cluster(topology):
         return

@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.backend import Actor, Backend, LearnerDiedError, Reference
+from cluster.backends.backend import Actor, Backend, LearnerDiedError, Reference
 from cluster.build import AlgorithmSpec
 from cluster.errors import RunError
-from cluster.learner import Learner
 from cluster.options import Recipe, Role
+from cluster.roles.learner import Learner
 from replay.view import View
 
 DEATH_TIMEOUT = 30.0

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.backend import ActorEndedError, Reference
+from cluster.actors import Actors
+from cluster.backends.backend import ActorEndedError, Reference
 from cluster.checkpoint import Checkpoint
-from cluster.crew import Crew
 from cluster.options import Cadence, Recipe
 from cluster.schedule import Schedule
 from cluster.source import Source
@@ -75,7 +75,7 @@ class Loop:
 
     def __init__(
         self,
-        crew: Crew,
+        actors: Actors,
         source: Source,
         recipe: Recipe,
         cadence: Cadence,
@@ -83,7 +83,7 @@ class Loop:
         *,
         late_chunk_seconds: float,
     ) -> None:
-        self._crew, self._backend = crew, crew.backend
+        self._actors, self._backend = actors, actors.backend
         self._source = source
         self._recipe, self._cadence, self._listeners = recipe, cadence, listeners
         self._schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
@@ -98,9 +98,9 @@ class Loop:
         self._pending: deque[Callable[[], None]] = deque()
         self._evaluations: dict[int, Evaluation] = {}
         self._next_request = self._next_train = 0
-        self.labelled_by = [0] * len(crew.updaters)
+        self.labelled_by = [0] * len(actors.updaters)
         """Chunks that each updater labelled and the learner took."""
-        self.evaluated_by = [0] * len(crew.evaluators)
+        self.evaluated_by = [0] * len(actors.evaluators)
         """Evaluations that each evaluator was asked for."""
 
     def run(self, start: Checkpoint | None) -> None:
@@ -119,14 +119,14 @@ class Loop:
     # --- Beginning ---
 
     def _begin(self, start: Checkpoint | None) -> None:
-        learners = self._crew.learners
+        learners = self._actors.learners
         pipeline = {} if start is None else dict(start.pipeline)
         if start is not None:
             learners.tell("restore", start.learner, pipeline)
         self._source.begin(0 if start is None else start.step)
         if start is None or start.step == 0:
             self._versions[0] = learners.ask("target_weights")
-            if self._crew.evaluators:
+            if self._actors.evaluators:
                 self._evaluate(0, learners.ask("policy_weights"))
                 # In one process it is there: an environment that cannot be used ends the run before it begins.
                 self._collect_evaluations(wait=False)
@@ -137,7 +137,7 @@ class Loop:
             kind, _, rest = name.partition(".")
             if kind == "weights":
                 self._versions[int(rest)] = self._backend.put(array)
-            elif kind == "evaluation" and self._crew.evaluators:
+            elif kind == "evaluation" and self._actors.evaluators:
                 self._evaluate(int(rest), self._backend.put(array))
         if self._prioritised:
             # These draws were made by priorities that are gone; they were saved instead.
@@ -158,7 +158,7 @@ class Loop:
     def _ask(self, chunk: int, drawn: list[Rows] | None = None) -> None:
         """Start on a chunk: its rows, and its labels from the version that the schedule names."""
         rows = self._source.draw(chunk, self._schedule.draws_of(chunk)) if drawn is None else drawn
-        order, parts = self._crew.gather(concatenate_rows(rows), self._source.snapshot(chunk))
+        order, parts = self._actors.gather(concatenate_rows(rows), self._source.snapshot(chunk))
         self._asked[chunk] = Asked(rows if self._prioritised else [], order, parts)
         if not self._recipe.fused:
             self._ask_label(chunk, self._freest(()))
@@ -166,7 +166,7 @@ class Loop:
     def _ask_label(self, chunk: int, updater: int) -> None:
         asked, version = self._asked[chunk], self._schedule.version_for(chunk)
         reference = self._backend.call(
-            self._crew.updaters[updater],
+            self._actors.updaters[updater],
             "label",
             version,
             self._versions[version],
@@ -185,7 +185,7 @@ class Loop:
         self._owed = [label for label in self._owed if not self._backend.wait([label.reference], 0.0)]
         owing = [label.updater for label in self._owed]
         busy = [label.updater for asked in self._asked.values() for label in asked.labels]
-        candidates = [number for number in range(len(self._crew.updaters)) if number not in excluded]
+        candidates = [number for number in range(len(self._actors.updaters)) if number not in excluded]
         return min(candidates, key=lambda n: (owing.count(n), busy.count(n), self.labelled_by[n], n))
 
     # --- Training ---
@@ -193,10 +193,10 @@ class Loop:
     def _train(self, chunk: int) -> None:
         asked = self._asked[chunk]
         if self._recipe.fused:
-            report, weights = self._crew.learners.train("train_fused", chunk, asked.order, *asked.parts)
+            report, weights = self._actors.learners.train("train_fused", chunk, asked.order, *asked.parts)
         else:
             labels = self._labels(chunk)
-            report, weights = self._crew.learners.train("train", chunk, labels)
+            report, weights = self._actors.learners.train("train", chunk, labels)
         del self._asked[chunk]
         self._versions[chunk + 1] = weights
         for version in [v for v in self._versions if v < self._schedule.version_for(chunk + 1)]:
@@ -204,7 +204,7 @@ class Loop:
         done = self._schedule.steps_of(chunk).stop
         self._source.trained(done)
         beside = self._source.metrics()
-        self._pending.append(lambda: self._listeners.trained(done, self._crew.learners.get(report).metrics | beside))
+        self._pending.append(lambda: self._listeners.trained(done, self._actors.learners.get(report).metrics | beside))
         while len(self._pending) > IN_FLIGHT:
             self._pending.popleft()()
 
@@ -222,30 +222,30 @@ class Loop:
                     self.labelled_by[label.updater] += 1
                     self._owed += [other for other in asked.labels if other is not label]
                     return label.reference
-            self._crew.learners.check()
+            self._actors.learners.check()
             tried = tuple(label.updater for label in asked.labels)
-            if len(tried) < len(self._crew.updaters):
+            if len(tried) < len(self._actors.updaters):
                 self._ask_label(chunk, self._freest(tried))
 
     # --- After a chunk ---
 
     def _after(self, chunk: int) -> None:
         done, last = self._schedule.steps_of(chunk).stop, chunk == self._schedule.chunks - 1
-        learners, cadence = self._crew.learners, self._cadence
+        learners, cadence = self._actors.learners, self._cadence
         if last or self._schedule.due(chunk, cadence.validate_every):
             diagnosis = learners.ask("diagnose")
             self._pending.append(lambda: self._listeners.diagnosed(done, learners.get(diagnosis)))
-        if self._crew.evaluators and (last or self._schedule.due(chunk, cadence.eval_every)):
+        if self._actors.evaluators and (last or self._schedule.due(chunk, cadence.eval_every)):
             self._evaluate(done, learners.ask("policy_weights"))
         if last or self._schedule.due(chunk, cadence.checkpoint_every):
             self._checkpoint(done)
         self._collect_evaluations(wait=False)
 
     def _checkpoint(self, done: int) -> None:
-        state = self._crew.learners.ask("state")
+        state = self._actors.learners.ask("state")
         self._settle()
         failure = self._failure_of_evaluations()
-        algorithm, pipeline = self._crew.learners.get(state)
+        algorithm, pipeline = self._actors.learners.get(state)
         self._source.checkpointing()
         chunk = self._next_train
         for version in [] if self._recipe.fused else range(self._schedule.version_for(chunk), chunk + 1):
@@ -262,9 +262,9 @@ class Loop:
     def _evaluate(self, step: int, weights: Reference) -> None:
         """Each evaluation is one evaluator's alone: its result is the same, however many there are."""
         busy = [evaluation.evaluator for evaluation in self._evaluations.values()]
-        number = min(range(len(self._crew.evaluators)), key=lambda n: (busy.count(n), self.evaluated_by[n], n))
+        number = min(range(len(self._actors.evaluators)), key=lambda n: (busy.count(n), self.evaluated_by[n], n))
         self.evaluated_by[number] += 1
-        result = self._backend.call(self._crew.evaluators[number], "evaluate", weights)
+        result = self._backend.call(self._actors.evaluators[number], "evaluate", weights)
         self._evaluations[step] = Evaluation(weights, result, self._source.clock(), number)
 
     def _collect_evaluations(self, *, wait: bool) -> None:

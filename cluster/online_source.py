@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from cluster.backend import Backend, Reference
-from cluster.crew import Crew
-from cluster.env_runner import RolloutReport, next_sequence
+from cluster.actors import Actors
+from cluster.backends.backend import Backend, Reference
 from cluster.episode_log import EpisodeLog
 from cluster.errors import RunError
 from cluster.options import OnlineRecipe, Recipe
+from cluster.roles.env_runner import RolloutReport, next_sequence
 from cluster.runner_pool import RunnerPool
 from cluster.schedule import Schedule
 from cluster.snapshots import Snapshots
 from replay.mixing import Mixing, draw_mixed
-from replay.online import Inserted, OnlineReader
+from replay.online.store import Inserted, OnlineReader
 from replay.view import ALL, Rows, View
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class OnlineSource:
 
     def __init__(
         self,
-        crew: Crew,
+        actors: Actors,
         logged: View | None,
         recipe: Recipe,
         online: OnlineRecipe,
@@ -58,14 +58,14 @@ class OnlineSource:
         *,
         stalled_seconds: float,
     ) -> None:
-        self._crew, self._logged, self._recipe, self._online = crew, logged, recipe, online
-        self._backend: Backend = crew.backend
+        self._actors, self._logged, self._recipe, self._online = actors, logged, recipe, online
+        self._backend: Backend = actors.backend
         self._schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
-        self._limiter = online.limiter(recipe.chunk_steps, len(crew.runners))
+        self._limiter = online.limiter(recipe.chunk_steps, len(actors.runners))
         self._mixing = mixing
         self._reader, self._snapshots, self._episodes = reader, snapshots, episodes
         self._pool = RunnerPool(
-            crew.runners,
+            actors.runners,
             self._backend,
             online.envs_per_runner,
             online.rollout_steps,
@@ -135,7 +135,7 @@ class OnlineSource:
                     seed=self._recipe.seed,
                     sequence=sequence,
                     count=self._recipe.batch_size,
-                    kind=self._crew.request.kind,
+                    kind=self._actors.request.kind,
                 )
             )
         return drawn
@@ -202,7 +202,7 @@ class OnlineSource:
     def _received(self, report: RolloutReport, episodes: Reference) -> None:
         self._staleness.append(self._done - report.version)
         if report.episodes:
-            acknowledgement = self._backend.call(self._crew.writer, "insert", episodes, report.runner, report.version)
+            acknowledgement = self._backend.call(self._actors.writer, "insert", episodes, report.runner, report.version)
             self._inserts.append(_Insert(report, acknowledgement))
 
     def _acknowledged(self, insert: _Insert) -> None:
@@ -258,7 +258,7 @@ class OnlineSource:
     # --- Weights ---
 
     def _publish(self) -> None:
-        self._publishing = (self._done, self._crew.learners.ask("policy_weights"))
+        self._publishing = (self._done, self._actors.learners.ask("policy_weights"))
 
     def _adopt_weights(self) -> None:
         """The newest that are there: no runner is to wait for the learner, nor to be lost with it."""

@@ -17,8 +17,8 @@ from cluster.errors import RunError
 from cluster.run_folder import RunFolder
 from cluster.run_record import read_recipe, read_spaces
 from learners.algorithm import Algorithm, Observation
+from learners.base.observations import finite
 from learners.errors import LearnerError
-from learners.observations import finite
 
 logger = logging.getLogger(__name__)
 

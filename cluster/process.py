@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cluster.errors import RunError
-from replay.addresses import keep_freed_memory
+from replay.gather.addresses import keep_freed_memory
 
 
 def prepare(threads: int, device: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.wire import Packed, unpack
+from cluster.serialization import Packed, unpack
 from replay.batch import Batch, concatenate
 from replay.view import Rows
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.backend import Actor, Backend, LearnerDiedError, Reference
-from cluster.env_runner import RolloutReport
+from cluster.backends.backend import Actor, Backend, LearnerDiedError, Reference
 from cluster.errors import RayLostError, RunError
+from cluster.roles.env_runner import RolloutReport
 from envs import EnvError, EnvStalledError
 
 logger = logging.getLogger(__name__)

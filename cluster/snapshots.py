@@ -10,7 +10,7 @@ from typing import Any
 from cluster import durable
 from cluster.errors import RunError
 from cluster.run_record import Count
-from replay.atomic import sync
+from replay.durable import sync
 from replay.ranges import fits, shown
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from cluster.crew import Crew
+from cluster.actors import Actors
 from cluster.options import Recipe
 from replay.draw import draw
 from replay.view import Rows, View
@@ -48,8 +48,8 @@ class Source(Protocol):
 class LogSource:
     """Draws from a fixed view: by priority where the recipe says so, else uniformly."""
 
-    def __init__(self, crew: Crew, view: View, recipe: Recipe) -> None:
-        self._crew, self._view, self._recipe = crew, view, recipe
+    def __init__(self, actors: Actors, view: View, recipe: Recipe) -> None:
+        self._actors, self._view, self._recipe = actors, view, recipe
 
     def begin(self, step: int) -> None:
         return
@@ -61,10 +61,10 @@ class LogSource:
         return
 
     def draw(self, chunk: int, sequences: Sequence[int]) -> list[Rows]:
-        recipe, crew = self._recipe, self._crew
+        recipe, actors = self._recipe, self._actors
         if recipe.priority_exponent > 0:
             # Priorities have one owner, the learner.
-            drawn: list[Rows] = crew.backend.get(crew.learners.ask("draw", chunk))
+            drawn: list[Rows] = actors.backend.get(actors.learners.ask("draw", chunk))
             return drawn
         return [
             draw(
@@ -73,7 +73,7 @@ class LogSource:
                 sequence=sequence,
                 count=recipe.batch_size,
                 shards_per_draw=recipe.shards_per_draw,
-                kind=crew.request.kind,
+                kind=actors.request.kind,
             )
             for sequence in sequences
         ]

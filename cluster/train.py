@@ -13,21 +13,21 @@ from rich.console import Console
 
 import envs
 from cluster import process
+from cluster.actors import Actors
+from cluster.backends.placement import settle_devices
 from cluster.build import AlgorithmSpec
 from cluster.checks import check_algorithm, check_environment, rows_here
 from cluster.claim import Claim
-from cluster.crew import Crew
 from cluster.datasets import Weighted, describe_dataset, open_datasets, places
 from cluster.errors import RunError
-from cluster.evaluator import EvaluationSpec
 from cluster.execute import Plan, execute
 from cluster.footprint import check_batches
 from cluster.options import Cadence, Recipe, Topology, as_json
-from cluster.placement import settle_devices
+from cluster.restarts import RunResult
 from cluster.resume import check_kind, check_recipe, resume_point
+from cluster.roles.evaluator import EvaluationSpec
 from cluster.run_folder import plain, spaces_to_json
 from cluster.source import LogSource
-from cluster.supervise import RunResult
 from envs import EnvSpec, Patience
 from replay.draw import PROBE, VALIDATION, draw
 from replay.errors import DataError
@@ -99,8 +99,8 @@ def train(
             Plan(recipe, topology, cadence, spec, algorithm.requires, view, evaluation, config, start),
             claim,
             console,
-            source=lambda crew: nullcontext(LogSource(crew, view, recipe)),
-            prepare=lambda crew: hold_diagnostics(crew, view, validation, recipe),
+            source=lambda actors: nullcontext(LogSource(actors, view, recipe)),
+            prepare=lambda actors: hold_diagnostics(actors, view, validation, recipe),
         )
 
 
@@ -130,7 +130,7 @@ def _check_end_of_chunk(step: int, recipe: Recipe) -> None:
         )
 
 
-def hold_diagnostics(crew: Crew, view: View, validation: View | None, recipe: Recipe) -> None:
+def hold_diagnostics(actors: Actors, view: View, validation: View | None, recipe: Recipe) -> None:
     """Give the learner fixed batches: a probe of the training data, and of the validation split where there is one."""
     for name, source, stream in (("probe", view, PROBE), ("validation", validation, VALIDATION)):
         if source is None:
@@ -143,13 +143,13 @@ def hold_diagnostics(crew: Crew, view: View, validation: View | None, recipe: Re
                     sequence=number,
                     count=recipe.batch_size,
                     stream=stream,
-                    kind=crew.request.kind,
+                    kind=actors.request.kind,
                 )
                 for number in range(DIAGNOSTIC_BATCHES)
             ]
         )
-        order, parts = crew.gather(rows)
-        crew.learners.tell("hold", name, recipe.batch_size, order, *parts)
+        order, parts = actors.gather(rows)
+        actors.learners.tell("hold", name, recipe.batch_size, order, *parts)
 
 
 def validation_view(datasets: Sequence[Weighted], recipe: Recipe) -> View | None:

@@ -9,9 +9,9 @@ from dataclasses import fields
 from typing import Any
 
 from learners.algorithm import Algorithm, Metrics, Observation, Targets, Weights
-from learners.checks import check_seed, check_spaces, check_statistics, usable_device
+from learners.base.checks import check_seed, check_spaces, check_statistics, usable_device
+from learners.base.footprint import require_memory
 from learners.errors import LearnerError
-from learners.footprint import require_memory
 from replay.ranges import shown
 from replay.spaces import Discrete, Spaces
 

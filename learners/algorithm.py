@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learners.online import Online
+from learners.base.online import Online
 from replay.batch import Batch, Request
 from replay.spaces import Spaces
 

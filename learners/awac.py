@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from learners.algorithm import Metrics, Targets
-from learners.base import TorchAlgorithm
-from learners.config import CommonConfig
-from learners.inputs import Inputs, weighted_mean
+from learners.base.config import CommonConfig
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.knobs import AdvantageClip, PolicySpread, Polyak, Samples, Temperature, WeightDecay, Widths
+from learners.base.torch_algorithm import TorchAlgorithm
 from learners.iql import advantage_weight
-from learners.knobs import AdvantageClip, PolicySpread, Polyak, Samples, Temperature, WeightDecay, Widths
 from replay.batch import Batch
 from replay.spaces import Box, Discrete
 

@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.algorithm import Metrics, Targets
-from learners.base import TorchAlgorithm
-from learners.config import CommonConfig
-from learners.encoders import Features
+from learners.base.config import CommonConfig
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.knobs import AdvantageClip, PolicySpread, Temperature
+from learners.base.torch_algorithm import TorchAlgorithm
 from learners.errors import LearnerError
-from learners.inputs import Inputs, weighted_mean
 from learners.iql import advantage_weight
-from learners.knobs import AdvantageClip, PolicySpread, Temperature
+from learners.networks.encoders import Features
 from replay.batch import Batch, Request
 from replay.ranges import Share
 from replay.spaces import Box, Discrete

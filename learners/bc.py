@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.algorithm import Metrics
-from learners.base import TorchAlgorithm
-from learners.config import CommonConfig
+from learners.base.config import CommonConfig
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.knobs import PolicySpread
+from learners.base.torch_algorithm import TorchAlgorithm
 from learners.errors import LearnerError
-from learners.inputs import Inputs, weighted_mean
-from learners.knobs import PolicySpread
-from learners.policies import DeterministicPolicy, LikelihoodPolicy
+from learners.networks.policies import DeterministicPolicy, LikelihoodPolicy
 from replay.spaces import Box, Discrete
 
 

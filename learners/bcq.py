@@ -13,15 +13,16 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from learners import cem, randomness
 from learners.algorithm import Metrics, Targets
-from learners.base import TorchAlgorithm
-from learners.config import CommonConfig
-from learners.encoders import Encoder, Features, rows_of
-from learners.inputs import Inputs, weighted_mean
-from learners.knobs import LearningRate, LossWeight, Polyak, Samples, Widths
-from learners.networks import MLP, as_encoder
-from learners.vae import ConditionalVAE, paired, vae_loss
+from learners.base import randomness
+from learners.base.config import CommonConfig
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.knobs import LearningRate, LossWeight, Polyak, Samples, Widths
+from learners.base.torch_algorithm import TorchAlgorithm
+from learners.networks.critics import MLP, as_encoder
+from learners.networks.encoders import Encoder, Features, rows_of
+from learners.networks.vae import ConditionalVAE, paired, vae_loss
+from learners.planning import cem
 from replay.batch import Batch
 from replay.ranges import Range, Share
 

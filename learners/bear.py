@@ -13,16 +13,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from learners import cem, randomness
 from learners.algorithm import Metrics, Targets
-from learners.base import TorchAlgorithm
+from learners.base import randomness
+from learners.base.config import CommonConfig
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.knobs import Bandwidth, LearningRate, LossWeight, Polyak, Samples, Widths
+from learners.base.torch_algorithm import TorchAlgorithm
 from learners.bcq import soft_clipped_q
-from learners.config import CommonConfig
-from learners.encoders import Features, rows_of
-from learners.inputs import Inputs, weighted_mean
-from learners.knobs import Bandwidth, LearningRate, LossWeight, Polyak, Samples, Widths
-from learners.networks import PositiveScalar
-from learners.vae import LATENT_CLIP, ConditionalVAE, paired, vae_loss
+from learners.networks.critics import PositiveScalar
+from learners.networks.encoders import Features, rows_of
+from learners.networks.vae import LATENT_CLIP, ConditionalVAE, paired, vae_loss
+from learners.planning import cem
 from replay.batch import Batch
 from replay.ranges import Share, StepsOrNone
 

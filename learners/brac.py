@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from learners.algorithm import Metrics, Targets
-from learners.base import TorchAlgorithm
-from learners.config import CommonConfig
-from learners.encoders import Features
-from learners.inputs import Inputs, weighted_mean
-from learners.knobs import LearningRate, LossWeight, Polyak, Samples
-from learners.policies import LOG_STD_MIN, normal_log_prob, standard_log_prob
+from learners.base.config import CommonConfig
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.knobs import LearningRate, LossWeight, Polyak, Samples
+from learners.base.torch_algorithm import TorchAlgorithm
+from learners.networks.encoders import Features
+from learners.networks.policies import LOG_STD_MIN, normal_log_prob, standard_log_prob
 from replay.batch import Batch
 from replay.ranges import StepsOrNone
 

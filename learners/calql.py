@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from learners.base.inputs import Inputs
+from learners.base.knobs import LearningRate, LossWeight, Widths
+from learners.base.online import Online
 from learners.cql import CQL, CQLConfig, conservative_gap
-from learners.inputs import Inputs
-from learners.knobs import LearningRate, LossWeight, Widths
-from learners.online import Online
 from replay.batch import Request
 
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from learners.algorithm import Metrics, Targets
-from learners.base import TorchAlgorithm
-from learners.config import CommonConfig
-from learners.inputs import Inputs, weighted_mean
-from learners.knobs import LARGEST, LearningRate, LossWeight, Polyak, Samples, TargetEntropy, Widths
-from learners.networks import PositiveScalar
-from learners.soft import soft_policy_loss, temperature_loss
+from learners.base.config import CommonConfig
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.knobs import LARGEST, LearningRate, LossWeight, Polyak, Samples, TargetEntropy, Widths
+from learners.base.torch_algorithm import TorchAlgorithm
+from learners.losses import soft_policy_loss, temperature_loss
+from learners.networks.critics import PositiveScalar
 from replay.batch import Batch
 from replay.ranges import Range
 

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.algorithm import Metrics, Targets
-from learners.base import TorchAlgorithm
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.torch_algorithm import TorchAlgorithm
 from learners.bcq import BCQConfig
-from learners.encoders import Features
-from learners.inputs import Inputs, weighted_mean
-from learners.policies import one_hot_choice
+from learners.networks.encoders import Features
+from learners.networks.policies import one_hot_choice
 from learners.qtopt import DISCRETE_TEMPERATURE
 from replay.spaces import Discrete
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from learners.algorithm import Metrics, Targets
-from learners.base import TorchAlgorithm
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.torch_algorithm import TorchAlgorithm
 from learners.cql import CQLConfig, lagrange_loss
-from learners.encoders import Features
-from learners.inputs import Inputs, weighted_mean
-from learners.networks import PositiveScalar
-from learners.policies import one_hot_choice
+from learners.networks.critics import PositiveScalar
+from learners.networks.encoders import Features
+from learners.networks.policies import one_hot_choice
 from replay.spaces import Discrete
 
 # --- Losses ---

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from learners.algorithm import Metrics
-from learners.ensemble import EnsembleActorCritic, EnsembleConfig
+from learners.base.ensemble import EnsembleActorCritic, EnsembleConfig
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.knobs import LossWeight, Widths
 from learners.errors import LearnerError
-from learners.inputs import Inputs, weighted_mean
-from learners.knobs import LossWeight, Widths
-from learners.policies import LOG_STD_MIN
+from learners.networks.policies import LOG_STD_MIN
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,17 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from learners import cem, randomness
 from learners.algorithm import Metrics, Targets
-from learners.base import TorchAlgorithm
+from learners.base import randomness
+from learners.base.config import CommonConfig
+from learners.base.deterministic import q_magnitude
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.knobs import LossWeight, Polyak, Samples
+from learners.base.torch_algorithm import TorchAlgorithm
 from learners.bc import squared_error
-from learners.config import CommonConfig
-from learners.deterministic import q_magnitude
-from learners.encoders import Encoder, Features, rows_of
-from learners.inputs import Inputs, weighted_mean
-from learners.knobs import LossWeight, Polyak, Samples
-from learners.networks import MLP, as_encoder
+from learners.networks.critics import MLP, as_encoder
+from learners.networks.encoders import Encoder, Features, rows_of
+from learners.planning import cem
 from replay.batch import Batch
 from replay.ranges import Range
 

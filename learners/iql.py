@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from learners.algorithm import Metrics, Targets
-from learners.base import TorchAlgorithm
-from learners.config import CommonConfig
-from learners.inputs import Inputs, weighted_mean
-from learners.knobs import LARGEST, AdvantageClip, PolicySpread, Polyak
+from learners.base.config import CommonConfig
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.knobs import LARGEST, AdvantageClip, PolicySpread, Polyak
+from learners.base.torch_algorithm import TorchAlgorithm
 from replay.ranges import Range
 from replay.spaces import Box, Discrete
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from learners.algorithm import Targets
-from learners.closed_form import LeastSquares, LeastSquaresConfig
-from learners.inputs import Inputs
+from learners.base.closed_form import LeastSquares, LeastSquaresConfig
+from learners.base.inputs import Inputs
 
 
 @dataclass(frozen=True)

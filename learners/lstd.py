@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from learners.closed_form import LeastSquares, LeastSquaresConfig
-from learners.inputs import Inputs
+from learners.base.closed_form import LeastSquares, LeastSquaresConfig
+from learners.base.inputs import Inputs
 from replay.batch import Request
 
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from learners.algorithm import Metrics, Targets
+from learners.base.ensemble import EnsembleActorCritic, EnsembleConfig
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.knobs import LARGEST, LossWeight, Members, Samples
 from learners.cql import conservative_gap
-from learners.ensemble import EnsembleActorCritic, EnsembleConfig
-from learners.inputs import Inputs, weighted_mean
-from learners.knobs import LARGEST, LossWeight, Members, Samples
 from replay.batch import Batch
 from replay.ranges import Range
 

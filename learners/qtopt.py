@@ -15,20 +15,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learners import cem, randomness
 from learners.algorithm import Metrics, Targets
-from learners.base import TorchAlgorithm, frozen_copy
-from learners.config import CommonConfig
-from learners.dropout import Dropout
-from learners.encoders import Encoder, Features, rows_of
+from learners.base import randomness
+from learners.base.config import CommonConfig
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.knobs import Polyak, Samples, WeightDecay
+from learners.base.online import Online
+from learners.base.optimisation import flatten_
+from learners.base.torch_algorithm import TorchAlgorithm, frozen_copy
 from learners.errors import LearnerError
-from learners.inputs import Inputs, weighted_mean
-from learners.knobs import Polyak, Samples, WeightDecay
-from learners.networks import as_encoder
-from learners.normaliser import Statistics
-from learners.online import Online
-from learners.optimisation import flatten_
-from learners.policies import one_hot_choice
+from learners.networks.critics import as_encoder
+from learners.networks.dropout import Dropout
+from learners.networks.encoders import Encoder, Features, rows_of
+from learners.networks.normaliser import Statistics
+from learners.networks.policies import one_hot_choice
+from learners.planning import cem
 from replay.batch import Batch
 from replay.ranges import Range, Steps
 from replay.spaces import Box, Discrete, Spaces

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from learners.algorithm import Metrics, Targets
-from learners.deterministic import DeterministicActorCritic, DeterministicConfig, q_magnitude
-from learners.inputs import Inputs, weighted_mean
-from learners.knobs import LearningRate, LossWeight, Widths
+from learners.base.deterministic import DeterministicActorCritic, DeterministicConfig, q_magnitude
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.knobs import LearningRate, LossWeight, Widths
 from replay.batch import Request
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from learners.ensemble import EnsembleActorCritic, EnsembleConfig
+from learners.base.ensemble import EnsembleActorCritic, EnsembleConfig
+from learners.base.knobs import Members
+from learners.base.online import Online
 from learners.errors import LearnerError
-from learners.knobs import Members
-from learners.online import Online
 from replay.batch import Batch
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from learners.algorithm import Targets
-from learners.inputs import Inputs
-from learners.knobs import TargetEntropy
-from learners.online import Online
+from learners.base.inputs import Inputs
+from learners.base.knobs import TargetEntropy
+from learners.base.online import Online
 from learners.redq import REDQ, REDQConfig
 from replay.ranges import Steps
 

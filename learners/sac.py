@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from learners.ensemble import EnsembleActorCritic, EnsembleConfig
-from learners.knobs import Members
+from learners.base.ensemble import EnsembleActorCritic, EnsembleConfig
+from learners.base.knobs import Members
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from learners.algorithm import Metrics
-from learners.deterministic import DeterministicActorCritic, DeterministicConfig
-from learners.inputs import Inputs, weighted_mean
+from learners.base.deterministic import DeterministicActorCritic, DeterministicConfig
+from learners.base.inputs import Inputs, weighted_mean
 
 
 class TD3(DeterministicActorCritic):

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from learners.algorithm import Metrics
+from learners.base.deterministic import DeterministicActorCritic, DeterministicConfig, q_magnitude
+from learners.base.inputs import Inputs, weighted_mean
+from learners.base.knobs import LossWeight
 from learners.bc import squared_error
-from learners.deterministic import DeterministicActorCritic, DeterministicConfig, q_magnitude
-from learners.inputs import Inputs, weighted_mean
-from learners.knobs import LossWeight
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from replay.dataset import Dataset, open
 from replay.draw import draw, draw_episodes
 from replay.episode import Episode
 from replay.errors import DataError
-from replay.online import Eviction, Inserted, OnlineReader, OnlineStore
+from replay.gather.store import Store, sample
+from replay.online.store import Eviction, Inserted, OnlineReader, OnlineStore
 from replay.priority import Priorities
 from replay.scan import scan
 from replay.spaces import Box, Dict, Discrete, Image, Spaces
-from replay.store import Store, sample
 from replay.view import Rows, View, locate, permanent_ids
 from replay.writer import DatasetWriter
 

@@ -12,13 +12,13 @@ import numpy as np
 from replay.batch import Batch, Request
 from replay.episode import Episode
 from replay.errors import DataError
-from replay.ledger import Ledger, is_store
+from replay.gather.store import Store, sample
 from replay.manifest import Episodes, Manifest, Shards, check_files, fingerprint, read_manifest
+from replay.online.store_state import StoreState, is_store
 from replay.ranges import fits, shown
 from replay.scan import scan
 from replay.schema import Column
 from replay.spaces import Box, Dict, Spaces, observation_columns
-from replay.store import Store, sample
 from replay.verify import check_values
 from replay.view import ALL, View
 
@@ -62,11 +62,11 @@ class Dataset:
         folder = Path(path).absolute()
         snapshot = sha256 = None
         if is_store(folder):
-            ledger = Ledger(folder)
-            snapshot = ledger.refresh()
-            manifest, shards, episodes = ledger.at(snapshot)
+            state = StoreState(folder)
+            snapshot = state.refresh()
+            manifest, shards, episodes = state.at(snapshot)
             if not len(episodes["length"]):
-                had = f"all {len(ledger.ids)} episodes were evicted" if ledger.ids else "no episodes yet"
+                had = f"all {len(state.ids)} episodes were evicted" if state.ids else "no episodes yet"
                 raise DataError(f"{folder}: the online store has nothing to give: {had}. Open it once it has some.")
         else:
             manifest, shards, episodes, sha256 = read_manifest(folder)

@@ -18,7 +18,7 @@ from replay.hooks import Hook, applied, described
 from replay.new_folder import NewFolder
 from replay.readers import Options, Source, read
 from replay.readers.columns import MOST_NUMBERS, check_name, left_out, some
-from replay.segment import Counts
+from replay.readers.segment import Counts
 from replay.spaces import Box, Dict, Image, Spaces, observation_columns, part_named
 from replay.writer import SHARD_BYTES, DatasetWriter
 

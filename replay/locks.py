@@ -14,7 +14,7 @@ import weakref
 from pathlib import Path
 from types import TracebackType
 
-from replay.atomic import naming
+from replay.durable import naming
 from replay.errors import DataError
 
 

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from replay import journal, records, spaces, statistics
-from replay.atomic import write_text
+from replay import records, spaces, statistics
+from replay.durable import write_text
 from replay.errors import DataError
+from replay.online import journal
 from replay.ranges import shown
 from replay.records import MALFORMED, check_depth, listed, listing, mapping, not_whole, whole
 from replay.references import FORMAT, SHARD_COLUMNS, VERSION, Origins, read_dataset, read_shards

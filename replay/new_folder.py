@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from types import TracebackType
 
-from replay.atomic import private_name, sync
+from replay.durable import private_name, sync
 from replay.errors import DataError
 from replay.locks import Lock
 from replay.rename import rename_to_free_name

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from replay import statistics as moments
-from replay.children import folder, provenance, write
 from replay.dataset import Dataset
+from replay.derived_dataset import folder, provenance, write
 from replay.errors import DataError
 from replay.manifest import Episodes, Shards, check_files
 from replay.new_folder import NewFolder

@@ -16,8 +16,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from replay import journal
 from replay.errors import DataError
+from replay.online import journal
 from replay.ranges import shown
 from replay.records import MALFORMED, listing, mapping, not_whole, read_record, text, whole
 from replay.shard import ShardFile

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from replay.children import folder, provenance, write
 from replay.dataset import Dataset
+from replay.derived_dataset import folder, provenance, write
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.hooks import applied

@@ -8,7 +8,7 @@ import numpy as np
 
 from replay.batch import Batch, Request
 from replay.draw import check_count
-from replay.store import Store
+from replay.gather.store import Store
 from replay.view import Rows, View, located
 
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from replay import stamps
 from replay.arrow_layout import BLOB, Layout, check_offsets, read_layout
-from replay.atomic import create
+from replay.durable import create
 from replay.errors import DataError
 from replay.ranges import shown
 from replay.regular import open_regular

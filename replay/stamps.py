@@ -18,7 +18,7 @@ import os
 import stat
 from pathlib import Path
 
-from replay.atomic import private_file
+from replay.durable import private_file
 
 MOST = 100_000
 """Lines, of `_LINE` bytes each: 6.5 MB."""

@@ -60,9 +60,9 @@ def run(options: Evaluate) -> dict[str, Any]:
     import envs
     from cluster import process
     from cluster.checks import check_environment
-    from cluster.evaluator import headline
     from cluster.policy import acting, load_policy
     from cluster.reporter import describe
+    from cluster.roles.evaluator import headline
 
     asked = shared.environment(options.env, options.env_kwargs, options.reset_options, options.observation_key)
     device = process.device_of(options.device, "quiver evaluate")

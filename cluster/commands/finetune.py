@@ -43,7 +43,7 @@ from cluster.topology import read_topology
 
 if TYPE_CHECKING:
     from cluster.finetune import Beginning
-    from learners.online import Online
+    from learners.base.online import Online
 
 _RECIPE = Recipe(datasets=(), algorithm="")
 _ONLINE = OnlineRecipe(env_steps=1)

@@ -31,7 +31,7 @@ def parse(arguments: Sequence[str]) -> Report:
 
 
 def run(options: Report) -> None:
-    from cluster.report import write_report
+    from cluster.report.page import write_report
 
     path = write_report(Path(options.run))
     print_lines(path)

@@ -202,7 +202,7 @@ def how_to_go_on(command: str, options: RunOptions) -> Iterator[None]:
         how = interruption.args or (f"Go on with: {resume_command(command, options)}",)
         raise KeyboardInterrupt(*how) from None
     except (RunError, ValueError) as error:
-        from cluster.backend import ActorEndedError
+        from cluster.backends.backend import ActorEndedError
         from cluster.runner_pool import NoRunnerError
         from envs import EnvFailedError
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from replay.dataset import Dataset
 from replay.episode import Episode
 from replay.errors import DataError
-from replay.journal import JOURNAL, STORE
-from replay.ledger import is_store
+from replay.online.journal import JOURNAL, STORE
+from replay.online.store_state import is_store
 from replay.readers.source import Options, Source, expanded, refuse
 
 

@@ -29,6 +29,7 @@ from replay.readers.hdf5_safety import (
     rows_of,
     text_of,
 )
+from replay.readers.segment import RULES, Block, Counts, segment
 from replay.readers.source import (
     Options,
     Source,
@@ -42,7 +43,6 @@ from replay.readers.source import (
     refuse,
     told,
 )
-from replay.segment import RULES, Block, Counts, segment
 from replay.spaces import Spaces
 
 _FLAT = {

@@ -26,8 +26,8 @@ from replay.flags import as_flags
 from replay.readers import minari_arrow, minari_spaces
 from replay.readers.hdf5_safety import check_contained
 from replay.readers.minari_spaces import Declared, Tree
+from replay.readers.segment import RULES, Counts
 from replay.readers.source import Options, Source, conversion_notes, inside, one_each, refuse
-from replay.segment import RULES, Counts
 from replay.spaces import Box, Discrete, Image, Spaces, channels_last
 
 

@@ -21,6 +21,7 @@ from replay.errors import DataError
 from replay.flags import as_flags
 from replay.readers.columns import channels_last, check_column, column_space, left_out, some
 from replay.readers.npz import Header, Npz, rows_together
+from replay.readers.segment import RULES, Block, Counts, segment
 from replay.readers.source import (
     Options,
     Source,
@@ -32,7 +33,6 @@ from replay.readers.source import (
     one_each,
     refuse,
 )
-from replay.segment import RULES, Block, Counts, segment
 from replay.spaces import Spaces
 
 _NEEDED = ("observations", "actions", "terminals")

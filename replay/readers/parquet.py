@@ -24,6 +24,7 @@ from replay.errors import DataError
 from replay.flags import as_flags, complaint, not_flags, set_flags
 from replay.readers.columns import channels_last, check_column, check_name, column_space, left_out, some
 from replay.readers.parquet_tables import NEXT, STEP, Part, Tables
+from replay.readers.segment import RULES, Block, Counts, segment
 from replay.readers.source import (
     Options,
     Source,
@@ -38,7 +39,6 @@ from replay.readers.source import (
     regular,
 )
 from replay.regular import read as read_bytes
-from replay.segment import RULES, Block, Counts, segment
 from replay.spaces import Dict, Leaf, Space, Spaces, observation_columns
 
 

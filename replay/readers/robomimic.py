@@ -19,6 +19,7 @@ from replay.errors import DataError
 from replay.flags import as_flags
 from replay.readers.columns import channels_last, check_name, column_space, left_out, some
 from replay.readers.hdf5_safety import DAMAGE, check_packing, checked_array, closing, pictures, rows_of, text_of
+from replay.readers.segment import RULES, Block, Counts, segment
 from replay.readers.source import (
     Options,
     Source,
@@ -29,7 +30,6 @@ from replay.readers.source import (
     one_each,
     told,
 )
-from replay.segment import RULES, Block, Counts, segment
 from replay.spaces import Dict, Leaf, Spaces
 
 _DEMO_NEEDED = ("actions", "rewards", "dones", "obs")

@@ -13,7 +13,7 @@ import numpy as np
 
 from replay.episode import Episode
 from replay.errors import DataError
-from replay.segment import Counts
+from replay.readers.segment import Counts
 from replay.spaces import SMALLEST_PICTURE, Box, Discrete, Image, Spaces, picture_shape
 
 BLOCK_ROWS = 32_768

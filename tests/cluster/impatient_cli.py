@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from cluster import cli, ray_watch  # noqa: E402
+from cluster import cli  # noqa: E402
+from cluster.backends import ray_watch  # noqa: E402
 
 if __name__ == "__main__":
     ray_watch.GCS_TIMEOUT = 6.0

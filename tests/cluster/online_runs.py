@@ -9,8 +9,8 @@ from typing import Any
 from cluster import checkpoint
 from cluster.finetune import Beginning, finetune
 from cluster.options import Cadence, OnlineRecipe, Recipe, Topology
+from cluster.restarts import RunResult
 from cluster.run_folder import RunFolder
-from cluster.supervise import RunResult
 from envs import EnvSpec
 from tests.cluster.runs import KNOBS, SERIAL
 from tests.point_reach import ID

@@ -299,8 +299,8 @@ def test_the_best_checkpoint_is_one_of_those_that_are_there(run: Path) -> None:
 def test_a_learner_that_dies_beside_a_damaged_checkpoint_says_where_to_go_on(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cluster.backend import LearnerDiedError
-    from cluster.learner import Learner
+    from cluster.backends.backend import LearnerDiedError
+    from cluster.roles.learner import Learner
 
     run, trained = tmp_path / "run", Learner.train_fused
 

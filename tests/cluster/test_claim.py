@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from cluster import cli, execute, process
-from cluster.bellman_updater import BellmanUpdater
 from cluster.claim import Claim
 from cluster.errors import RunError
 from cluster.options import Cadence, Topology
+from cluster.roles.bellman_updater import BellmanUpdater
 from cluster.train import train
 from replay.errors import DataError
 from replay.locks import LockedError
@@ -39,7 +39,7 @@ PAUSING = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from cluster.learner import Learner
+from cluster.roles.learner import Learner
 from cluster.options import Cadence
 from tests.cluster.runs import recipe, run_once
 train_fused = Learner.train_fused
@@ -198,7 +198,7 @@ def test_interrupted_while_it_waits_for_resources_it_leaves_nothing(
 def test_an_actor_that_cannot_be_made_leaves_the_folder_free(
     role: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cluster import crew, learner_group
+    from cluster import actors, learner_group
 
     def impossible(*_: Any, **__: Any) -> None:
         raise DataError(f"{role}: cannot be made")
@@ -207,7 +207,7 @@ def test_an_actor_that_cannot_be_made_leaves_the_folder_free(
     short = replace(ONLINE, env_steps=40)
     cadence = replace(QUIET_ONLINE, eval_episodes=1)
     with monkeypatch.context() as patched:
-        patched.setattr(learner_group if role == "Learner" else crew, role, impossible)
+        patched.setattr(learner_group if role == "Learner" else actors, role, impossible)
         with pytest.raises(DataError, match=f"{role}: cannot be made"):
             run_online(run, online_recipe(dataset), short, cadence=cadence)
     assert not run.exists()
@@ -243,7 +243,7 @@ def test_a_run_records_the_learners_machine_and_not_the_drivers(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The driver of a cluster need not have the device at all."""
-    from cluster.learner import Learner
+    from cluster.roles.learner import Learner
     from cluster.run_folder import RunFolder
 
     def nothing_here(device: str) -> dict[str, str]:
@@ -261,8 +261,8 @@ def test_a_run_records_the_learners_machine_and_not_the_drivers(
 def test_a_learner_that_comes_back_on_another_machine_is_refused(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cluster.backend import LearnerDiedError
-    from cluster.learner import Learner
+    from cluster.backends.backend import LearnerDiedError
+    from cluster.roles.learner import Learner
 
     died: list[int] = []
     train_fused = Learner.train_fused
@@ -283,7 +283,7 @@ def test_a_learner_that_comes_back_on_another_machine_is_refused(
 def test_the_writer_of_a_driver_that_was_killed_is_given_time_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cluster import online_writer
+    from cluster.roles import online_writer
 
     tried: list[Path] = []
 

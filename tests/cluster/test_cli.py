@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 import learners
-from cluster import cli, reproduce
+from cluster import cli
 from cluster.commands import collect, evaluate, ingest, train
 from cluster.commands.options import recorded_environment
 from cluster.errors import RunError
 from cluster.options import Role
+from cluster.report import reproduce
 from envs import EnvSpec
 from tests.cluster.run_folders import config, write_run
 

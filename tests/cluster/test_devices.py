@@ -79,7 +79,7 @@ def test_with_cpu_the_shipped_topology_runs_without_a_gpu(
     cluster: Any, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All roles, pinned as shipped; fewer of some, for two cores, and one evaluator more."""
-    monkeypatch.setattr("cluster.ray_backend.Gauge", Gauge)
+    monkeypatch.setattr("cluster.backends.ray_backend.Gauge", Gauge)
     scored = ["--env", ID, "--eval-episodes", "2", "--eval-every", "4"]
     counts = ["--shards", "2", "--updaters", "2", "--evaluators", "2"]
     told = train(tmp_path / "run", dataset, cluster, "--device", "cpu", *counts, *scored)

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import envs
-from cluster import reproduce
 from cluster.build import AlgorithmSpec
 from cluster.commands import train as command
-from cluster.evaluator import EvaluationSpec, Evaluator, headline
 from cluster.options import Cadence, Recipe, Role
 from cluster.policy import acting, load_policy
+from cluster.report import reproduce
+from cluster.roles.evaluator import EvaluationSpec, Evaluator, headline
 from cluster.train import train
 from envs import EnvSpec, RandomPolicy
 from replay.episode import Episode

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import replay
-from cluster.env_runner import next_sequence
 from cluster.errors import RunError
 from cluster.finetune import finetune
 from cluster.options import Cadence, OnlineRecipe
+from cluster.roles.env_runner import next_sequence
 from cluster.train import train
 from envs import EnvError, EnvSpec
 from replay import DataError

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 import learners
-from cluster import cli, reproduce
+from cluster import cli
 from cluster.commands import finetune
 from cluster.commands.finetune import Finetune
 from cluster.errors import RunError
 from cluster.options import OnlineRecipe, as_json
+from cluster.report import reproduce
 from cluster.run_folder import RunFolder
 from tests.cluster.online_runs import REACH
 from tests.cluster.run_folders import config, write_run

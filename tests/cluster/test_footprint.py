@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import replay
-from cluster import placement
+from cluster.backends import placement
+from cluster.backends.placement import check_processes, make_backend
+from cluster.backends.serial_backend import SerialBackend
 from cluster.errors import RunError
 from cluster.footprint import check_environments, row_bytes
 from cluster.options import OnlineRecipe, Role, Topology
-from cluster.placement import check_processes, make_backend
-from cluster.serial_backend import SerialBackend
 from cluster.train import train
 from replay import memory
 from replay.batch import Request

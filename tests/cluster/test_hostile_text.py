@@ -19,10 +19,10 @@ import pytest
 
 from cluster import cli
 from cluster.errors import RunError
-from cluster.pages import page, section
 from cluster.plain_text import plain_text
-from cluster.report import write_report
-from cluster.svg import Curve, line_chart
+from cluster.report.page import write_report
+from cluster.report.pages import page, section
+from cluster.report.svg import Curve, line_chart
 from learners.errors import LearnerError
 from tests.cluster.run_folders import SUMMARY, config, metrics, write_run
 from tests.cluster.runs import make_dataset

@@ -9,7 +9,7 @@ import pytest
 from cluster import cli
 from cluster.checks import rows_here
 from cluster.options import Role, Topology
-from learners import footprint
+from learners.base import footprint
 from tests.cluster.runs import make_dataset, recipe
 
 

@@ -18,7 +18,7 @@ from cluster import cli, runner_pool
 from cluster.errors import RunError
 from cluster.options import OnlineRecipe
 from cluster.run_folder import RunFolder
-from replay.online import OnlineReader
+from replay.online.store import OnlineReader
 from tests.cluster.online_runs import ONLINE, QUIET, online_recipe, run_online
 from tests.cluster.processes import wait_until
 from tests.cluster.runs import recipe, run_once

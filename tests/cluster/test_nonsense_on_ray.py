@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from cluster import runner_pool
-from cluster.backend import ActorEndedError
-from cluster.env_runner import EnvRunner
-from cluster.evaluator import Evaluator
+from cluster.backends.backend import ActorEndedError
 from cluster.finetune import finetune
 from cluster.options import Cadence, OnlineRecipe, Role, Topology
+from cluster.roles.env_runner import EnvRunner
+from cluster.roles.evaluator import Evaluator
 from cluster.runner_pool import NoRunnerError
 from cluster.train import train
 from envs import EnvSpec, EnvStalledError

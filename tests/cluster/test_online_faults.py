@@ -23,7 +23,7 @@ from cluster.finetune import finetune
 from cluster.online_source import OnlineSource
 from cluster.options import OnlineRecipe, Role, Topology
 from envs import EnvSpec
-from replay.online import OnlineReader
+from replay.online.store import OnlineReader
 from tests.cluster.online_runs import QUIET, online_recipe, run_online
 from tests.cluster.processes import actor_processes, kill, wait_until
 from tests.cluster.runs import SERIAL, assert_same_parameters, on_ray

@@ -14,12 +14,12 @@ import pytest
 import envs
 import replay
 from cluster import cli, routing
-from cluster.backend import Backend
+from cluster.backends.backend import Backend
+from cluster.backends.serial_backend import SerialBackend
 from cluster.options import Role, Topology
 from cluster.recording import spaces_of
-from cluster.replay_shard import ReplayShard
-from cluster.serial_backend import SerialBackend
-from cluster.wire import pack_rows
+from cluster.roles.replay_shard import ReplayShard
+from cluster.serialization import pack_rows
 from replay import Batch, Box, Discrete, Image, Request, Rows, Store, View
 from tests import pixel_reach
 
@@ -190,8 +190,8 @@ def test_shard_actors_give_the_bytes_of_the_serial_store(logs: replay.Dataset, r
 @pytest.mark.slow
 def test_shard_actors_over_ray_give_the_same_bytes(logs: replay.Dataset) -> None:
     pytest.importorskip("ray")
-    from cluster.ray_backend import RayBackend
-    from cluster.room import Place
+    from cluster.backends.ray_backend import RayBackend
+    from cluster.backends.room import Place
 
     view, request = logs.view(), Request(n_step=3, columns=COMPUTED)
     rows = replay.draw(view, seed=1, sequence=2, count=64)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from cluster import placement, process
-from cluster.bellman_updater import BellmanUpdater
+from cluster import process
+from cluster.backends import placement
+from cluster.backends.placement import settle_devices
+from cluster.backends.room import Place, check_this_machine, fit
 from cluster.build import AlgorithmSpec
 from cluster.errors import RunError
-from cluster.learner import Learner
 from cluster.options import Recipe, Role, Topology
-from cluster.placement import settle_devices
-from cluster.room import Place, check_this_machine, fit
+from cluster.roles.bellman_updater import BellmanUpdater
+from cluster.roles.learner import Learner
 from cluster.topology import read_topology
 from tests.cluster.online_runs import online_recipe, run_online
 from tests.cluster.runs import SPACES

@@ -13,8 +13,8 @@ import pytest
 
 import replay
 from cluster.build import AlgorithmSpec
-from cluster.env_runner import EnvRunner, RunnerSpec
 from cluster.errors import RunError
+from cluster.roles.env_runner import EnvRunner, RunnerSpec
 from envs import EnvError, EnvSpec, Exploration
 from tests.cluster import online_runs
 from tests.cluster.online_runs import ONLINE, online_recipe

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster import ray_address
+from cluster.backends import ray_address
+from cluster.backends.ray_address import settle_address
 from cluster.errors import RunError
-from cluster.ray_address import settle_address
 
 
 @pytest.fixture(autouse=True)

@@ -18,10 +18,10 @@ import torch
 
 pytest.importorskip("ray")
 
-from cluster import ray_local
+from cluster.backends import ray_local
 from cluster.build import AlgorithmSpec
 from cluster.errors import RunError
-from cluster.learner import Learner
+from cluster.roles.learner import Learner
 from tests.cluster.processes import listening_addresses
 from tests.cluster.runs import SPACES, recipe
 

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("ray")
 
+from cluster.backends.ray_watch import GCS_TIMEOUT, REPLACEMENT_TIMEOUT, Judgement, RayState
 from cluster.errors import RayLostError, RunError
-from cluster.ray_watch import GCS_TIMEOUT, REPLACEMENT_TIMEOUT, Judgement, RayState
 
 DRIVER, ROBOT, SPARE = "d" * 56, "a" * 56, "b" * 56
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from cluster.errors import RunError
-from cluster.report import write_report
-from cluster.svg import Axis, Curve, axis, line_chart, number, thinned
+from cluster.report.page import write_report
+from cluster.report.svg import Axis, Curve, axis, line_chart, number, thinned
 from tests.cluster.run_folders import metrics, write_run
 
 

@@ -17,7 +17,7 @@ from cluster.run_folder import RunFolder
 from cluster.train import train
 from replay.episode import Episode
 from replay.errors import DataError
-from replay.online import OnlineStore
+from replay.online.store import OnlineStore
 from tests.cluster.online_runs import ONLINE, REACH, beginning_of, online_recipe, run_online
 from tests.cluster.runs import QUIET, SERIAL, SPACES, assert_same_parameters, make_dataset, recipe, run_once
 

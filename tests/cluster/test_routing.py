@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from cluster.routing import assemble, assign, route, stations
-from cluster.wire import pack
+from cluster.serialization import pack
 from replay.batch import Batch
 from replay.view import Rows
 

@@ -17,7 +17,7 @@ from cluster.commands import finetune, train
 from cluster.errors import RunError
 from cluster.options import Cadence, OnlineRecipe, Recipe, Topology, as_json
 from cluster.policy import load_policy
-from cluster.report import write_report
+from cluster.report.page import write_report
 from cluster.run_folder import MetricsWriter, RunFolder
 from cluster.run_record import check_config
 from cluster.snapshots import Snapshots

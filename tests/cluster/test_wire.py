@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cluster.wire import pack, pack_rows, unpack, unpack_rows
+from cluster.serialization import pack, pack_rows, unpack, unpack_rows
 from replay.batch import Batch, Request
 from replay.view import Rows
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from learners.inputs import Inputs
-from learners.networks import EnsembleCritic, Value
+from learners.base.inputs import Inputs
+from learners.networks.critics import EnsembleCritic, Value
 
 
 @torch.no_grad()

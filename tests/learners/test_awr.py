@@ -11,8 +11,8 @@ import torch
 
 import learners
 from learners.awr import per_step, td_lambda_returns
+from learners.base.inputs import Inputs
 from learners.errors import LearnerError
-from learners.inputs import Inputs
 from replay.batch import Batch, Request
 from replay.spaces import Box, Dict, Image, Spaces
 from tests.learners.batches import random_batch

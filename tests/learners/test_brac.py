@@ -10,7 +10,7 @@ import torch
 import learners
 from learners.brac import kl_estimate
 from learners.errors import LearnerError
-from learners.policies import TanhGaussianPolicy
+from learners.networks.policies import TanhGaussianPolicy
 from replay.spaces import Box, Spaces
 from tests.learners.constants import constant_, linear_, make_inputs, zero_
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from learners import cem
+from learners.planning import cem
 
 
 def normals(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import learners
-from learners.closed_form import Accumulator, mean_equations, solve
+from learners.base.closed_form import Accumulator, mean_equations, solve
 from learners.errors import LearnerError
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import learners
-from learners.dropout import Dropout
 from learners.errors import LearnerError
-from learners.networks import MLP, EnsembleCritic
+from learners.networks.critics import MLP, EnsembleCritic
+from learners.networks.dropout import Dropout
 from tests.learners.constants import constant_
 
 

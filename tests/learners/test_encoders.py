@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import learners
-from learners.encoders import VECTOR, ImpalaEncoder, random_crop
 from learners.errors import LearnerError
+from learners.networks.encoders import VECTOR, ImpalaEncoder, random_crop
 from replay.spaces import Box, Dict, Image, Spaces
 from tests.learners.batches import random_batch
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import learners
-from learners import footprint as memory
+from learners.base import footprint as memory
+from learners.base.footprint import footprint, footprint_of, require_memory
 from learners.errors import LearnerError
-from learners.footprint import footprint, footprint_of, require_memory
 from replay.spaces import Box, Discrete, Image, Spaces
 from tests.learners.batches import random_batch
 from tests.learners.test_contract import CASES, KINDS, SMALL, STATISTICS

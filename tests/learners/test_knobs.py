@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import pytest
 
 import learners
+from learners.base.online import Online
 from learners.errors import LearnerError
-from learners.online import Online
 from replay.ranges import Range, hints, range_of
 
 CONFIGS = {name: learners.config_class(name) for name in learners.names()}

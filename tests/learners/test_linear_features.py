@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from learners.linear_features import ContinuousLinearCritic, DiscreteLinearCritic, FourierFeatures
+from learners.networks.linear_features import ContinuousLinearCritic, DiscreteLinearCritic, FourierFeatures
 
 
 def draw(*shape, seed=0):

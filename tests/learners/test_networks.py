@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from learners import networks
-from learners.networks import DiscreteCritic, EnsembleCritic, EnsembleMLP, PositiveScalar
+from learners.networks import critics
+from learners.networks.critics import DiscreteCritic, EnsembleCritic, EnsembleMLP, PositiveScalar
 from tests.learners.constants import linear_
 
 
@@ -67,7 +67,7 @@ def test_frozen_parameters_take_no_gradient_but_actions_do():
 
 @pytest.mark.parametrize("at_once", [2048, 10, 1])  # rows in one product: all, two actions at a time, one
 def test_several_actions_at_each_observation_are_as_many_calls(at_once, monkeypatch):
-    monkeypatch.setattr(networks, "CPU_ROWS", at_once)
+    monkeypatch.setattr(critics, "CPU_ROWS", at_once)
     critic, observation, action = EnsembleCritic(2, 3, 2, (8, 8)), torch.randn(5, 3), torch.randn(7, 5, 2)
     q = critic(observation, action)
     assert q.shape == (2, 7, 5)

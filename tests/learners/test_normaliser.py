@@ -8,7 +8,7 @@ import torch
 
 import learners
 from learners.errors import LearnerError
-from learners.normaliser import Normaliser
+from learners.networks.normaliser import Normaliser
 from replay.spaces import Box, Dict, Discrete, Image, Spaces
 
 UNIT = Box((1,), low=(-1.0,), high=(1.0,))

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import learners
+from learners.base.observations import ObservationCheck, finite
 from learners.errors import LearnerError
-from learners.observations import ObservationCheck, finite
 from replay.batch import Batch
 from replay.spaces import Box, Dict, Discrete, Image, Spaces, observation_columns
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import learners
+from learners.base.online import Online
 from learners.errors import LearnerError
-from learners.online import Online
 from replay.spaces import Box, Discrete, Spaces
 from tests.learners.batches import random_batch
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from learners.optimisation import Optimiser, adam, clip_, flatten_, half_cosine, polyak_
+from learners.base.optimisation import Optimiser, adam, clip_, flatten_, half_cosine, polyak_
 
 CPU = torch.device("cpu")
 

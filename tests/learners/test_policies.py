@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from learners.policies import (
+from learners.networks.policies import (
     CategoricalPolicy,
     GaussianPolicy,
     TanhGaussianPolicy,

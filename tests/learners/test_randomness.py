@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from learners import randomness
+from learners.base import randomness
 
 CPU = torch.device("cpu")
 

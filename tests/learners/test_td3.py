@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import learners
-from learners.deterministic import smoothed
+from learners.base.deterministic import smoothed
 from learners.errors import LearnerError
 from tests.learners.constants import constant_, linear_, make_inputs, zero_
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import learners
-from learners.deterministic import q_magnitude
+from learners.base.deterministic import q_magnitude
 from learners.errors import LearnerError
 from learners.td3bc import cloning_policy_loss
 from tests.learners.constants import constant_, linear_, make_inputs, zero_

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from learners.vae import ConditionalVAE, paired, vae_loss
+from learners.networks.vae import ConditionalVAE, paired, vae_loss
 from tests.learners.constants import zero_
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from replay import DataError, Eviction
-from replay.eviction import evicted
+from replay.online.eviction import evicted
 
 # Five live episodes, 10 transitions each; between 4 and 7 some were evicted before.
 TABLE = {

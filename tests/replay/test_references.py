@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 import replay
-from replay import DataError, OnlineStore, journal, operations
+from replay import DataError, OnlineStore, operations
 from replay.manifest import EPISODE_COLUMNS
+from replay.online import journal
 from tests.replay import hostile
 from tests.replay.conftest import SPACES
 

@@ -107,7 +107,7 @@ def test_what_is_asked_for_is_possible(dataset, ask, message):
 )
 def test_a_batch_that_memory_cannot_hold_is_not_made(dataset, monkeypatch, request_, message):
     monkeypatch.setattr("replay.memory.available_bytes", lambda: 0)
-    monkeypatch.setattr("replay.store.SMALL", 1000)
+    monkeypatch.setattr("replay.gather.store.SMALL", 1000)
     with pytest.raises(DataError, match=rf"batch: {message} .* of memory, and 0 bytes are left; ask for fewer"):
         dataset.sample(seed=0, sequence=0, count=20, request=request_)
 

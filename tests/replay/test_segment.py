@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from replay.segment import Block, Counts, segment
+from replay.readers.segment import Block, Counts, segment
 
 
 def block(observation, *, after=None, terminated=None, truncated=None, number=None, position=None, tags=None):

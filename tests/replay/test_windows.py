@@ -5,7 +5,7 @@ import pytest
 
 import replay
 from replay import Box, Dict, Image, Request, Spaces, Store, locate, sample
-from replay.returns import backward, tail
+from replay.gather.returns import backward, tail
 
 F32 = np.float32
 

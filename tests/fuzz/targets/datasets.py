@@ -113,7 +113,10 @@ SHARDS = "shards/*.arrow"
 
 def _target(name: str, make: Callable[[Path], None], *mutations: Any, **options: Any) -> Target:
     return Target(
-        name, make, mutations, **{"open": content, "modules": ("replay.online", "cluster.commands.inspect"), **options}
+        name,
+        make,
+        mutations,
+        **{"open": content, "modules": ("replay.online.store", "cluster.commands.inspect"), **options},
     )
 
 

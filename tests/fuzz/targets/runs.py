@@ -141,8 +141,15 @@ def reported(folder: Path) -> Any:
 
 CHECKPOINT = "run/checkpoints/step-000000008"
 NAMES = r"/input\b|config\.json|--[a-z]"
-MODULES = ("cluster.commands.train", "cluster.commands.finetune", "cluster.commands.evaluate", "cluster.report")
-HEAVY = ("cluster.train", "cluster.finetune", "cluster.policy", "cluster.serial_backend", "envs", "learners.bc")
+MODULES = ("cluster.commands.train", "cluster.commands.finetune", "cluster.commands.evaluate", "cluster.report.page")
+HEAVY = (
+    "cluster.train",
+    "cluster.finetune",
+    "cluster.policy",
+    "cluster.backends.serial_backend",
+    "envs",
+    "learners.bc",
+)
 
 
 def _target(

@@ -1,0 +1,1 @@
+"""Where a run's actors live: in this process, or on Ray."""

@@ -1,0 +1,1 @@
+"""A run's page: its charts, tables and checks."""

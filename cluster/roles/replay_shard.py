@@ -1,0 +1,49 @@
+"""ReplayShard: holds some shards of a view and gathers rows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cluster.serialization import Packed, pack, unpack_rows
+from replay.batch import Request
+from replay.gather.store import Store
+from replay.online.store import OnlineReader
+from replay.view import View, extended
+
+
+class ReplayShard:
+    """Gathering is pure: a retry after a restart gives the same rows.
+
+    Segments of an online store stand behind the view's shards, in the order of its journal. Whoever is asked for more
+    of them than it knows reads on in the journal; every shard actor may open every segment.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        shards: Sequence[int],
+        request: Request,
+        stage: str | None = None,
+        online: str | None = None,
+    ) -> None:
+        self._request = request
+        self._view = view
+        self._store = Store(view, shards=shards, stage=None if stage is None else Path(stage))
+        self._online = None if online is None else OnlineReader(Path(online))
+        self._seen = 0
+
+    def gather(self, rows: NDArray[np.int32], snapshot: int | None = None) -> Packed:
+        """What the run's request asks of these rows, both ways as `wire` packs them. They may lie in any segment of
+        the online store's first `snapshot` records."""
+        if self._online is not None and snapshot is not None and snapshot > self._seen:
+            self._seen = self._online.refresh()
+            self._store.grow(extended(self._view, self._online.dataset(self._seen)))
+        return pack(self._store.gather(unpack_rows(rows), self._request, (0, 0)))
+
+    def rows_served(self) -> int:
+        """Since the actor was last started."""
+        return self._store.rows_served

@@ -1,0 +1,85 @@
+"""The train buffer: labelled rows that several gradient steps share, as in QT-Opt, entering and leaving by step."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cluster.roles.bellman_updater import LabelledChunk
+from replay.batch import Batch, concatenate
+from replay.draw import REUSE, uniforms
+
+
+class TrainBuffer:
+    """The last u chunks' labelled rows, from which each step draws its batch.
+
+    Chunk c brings K·B/u rows, which take part in the steps of chunks c … c + u − 1: K·B rows are held once it is full.
+    What a step draws depends on the seed and the step only.
+    """
+
+    def __init__(self, label_reuse: int) -> None:
+        self._chunks: deque[LabelledChunk] = deque(maxlen=label_reuse)
+
+    def enter(self, chunk: LabelledChunk) -> None:
+        """Add a chunk; the oldest leaves where the buffer is full."""
+        self._chunks.append(chunk)
+
+    def draw(self, seed: int, step: int, count: int) -> tuple[Batch[Any], dict[str, NDArray[Any]]]:
+        """`count` rows with replacement, uniformly, and their labels."""
+        offsets = np.cumsum([0, *(len(chunk.batch) for chunk in self._chunks)])
+        picked = (uniforms(seed, REUSE, step, count) * offsets[-1]).astype(np.int64)
+        picked.sort()
+        bounds = np.searchsorted(picked, offsets)
+        batches, labels = [], []
+        for chunk, base, start, stop in zip(self._chunks, offsets[:-1], bounds[:-1], bounds[1:], strict=True):
+            if stop > start:
+                order = picked[start:stop] - base
+                batches.append(chunk.batch.take(order))
+                labels.append({name: label[order] for name, label in (chunk.targets or {}).items()})
+        merged = {name: np.concatenate([label[name] for label in labels]) for name in labels[0]}
+        return concatenate(batches), merged
+
+    def state(self) -> list[LabelledChunk]:
+        """Oldest first; what `restore` takes."""
+        return list(self._chunks)
+
+    def restore(self, chunks: list[LabelledChunk]) -> None:
+        self._chunks.clear()
+        self._chunks.extend(chunks)
+
+
+def chunk_to_arrays(chunk: LabelledChunk, prefix: str) -> dict[str, NDArray[Any]]:
+    """A labelled chunk as named arrays, for a checkpoint."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name in ("observation", "action", "reward", "discount", "next_observation", "terminated", "truncated", "index"):
+        value = getattr(chunk.batch, name)
+        parts = {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, Mapping) else {name: value}
+        arrays |= {f"{prefix}batch.{key}": part for key, part in parts.items()}
+    for name in ("mask", "weight"):
+        if (value := getattr(chunk.batch, name)) is not None:
+            arrays[f"{prefix}batch.{name}"] = value
+    arrays |= {f"{prefix}batch.extras.{key}": part for key, part in chunk.batch.extras.items()}
+    return arrays | {f"{prefix}targets.{key}": part for key, part in (chunk.targets or {}).items()}
+
+
+def chunk_from_arrays(arrays: Mapping[str, NDArray[Any]], prefix: str) -> LabelledChunk:
+    """The inverse of `chunk_to_arrays`."""
+    fields: dict[str, Any] = {"extras": {}}
+    targets: dict[str, NDArray[Any]] = {}
+    for key, array in arrays.items():
+        if not key.startswith(prefix):
+            continue
+        kind, _, name = key.removeprefix(prefix).partition(".")
+        if kind == "targets":
+            targets[name] = array
+            continue
+        field, _, part = name.partition(".")
+        if part:
+            fields.setdefault(field, {})[part] = array
+        else:
+            fields[field] = array
+    return LabelledChunk(Batch(**fields), targets)

@@ -1,0 +1,1 @@
+"""Choosing actions by search."""

@@ -1,0 +1,1 @@
+"""From row numbers to batches: open shards, memory maps, addresses, decoders, and the store that gathers."""

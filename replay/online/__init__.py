@@ -1,0 +1,1 @@
+"""The store that grows by fresh episodes: its journal, segments, readers and eviction."""
