@@ -21,7 +21,8 @@ from cluster.roles.replay_shard import ReplayShard
 from cluster.serialization import pack_rows
 from replay.batch import Request
 from replay.online.store import Eviction
-from replay.view import Rows, View
+from replay.rows import Rows
+from replay.view import View
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from cluster.options import Cadence, Recipe
 from cluster.schedule import Schedule
 from cluster.source import Source
 from envs import EnvError
-from replay.view import Rows, concatenate_rows
+from replay.rows import Rows, concatenate_rows
 
 IN_FLIGHT = 2
 """Chunks that may be queued at the learner, so that it never waits for the driver."""
@@ -291,21 +291,17 @@ class Loop:
             self._pending.popleft()()
 
 
-_ROW_FIELDS = ("index", "shard", "row", "remaining", "weight")
-
-
 def _rows_to_arrays(rows: list[Rows], prefix: str) -> dict[str, NDArray[Any]]:
-    arrays = {}
-    for number, part in enumerate(rows):
-        for name in _ROW_FIELDS:
-            if (array := getattr(part, name)) is not None:
-                arrays[f"{prefix}{number:03d}.{name}"] = array
-    return arrays
+    return {
+        f"{prefix}{number:03d}.{name}": column for number, part in enumerate(rows) for name, column in part.columns()
+    }
 
 
 def _rows_from_arrays(arrays: dict[str, NDArray[Any]], prefix: str) -> list[Rows]:
     rows: list[Rows] = []
     while f"{prefix}{len(rows):03d}.index" in arrays:
         start = f"{prefix}{len(rows):03d}."
-        rows.append(Rows(*(arrays.get(f"{start}{name}") for name in _ROW_FIELDS)))  # type: ignore[arg-type]
+        found = {name.removeprefix(start): column for name, column in arrays.items() if name.startswith(start)}
+        # Before there were steps in rows, none of what was saved read them.
+        rows.append(Rows.of({"step": np.zeros_like(found["index"]), **found}))
     return rows

@@ -22,7 +22,8 @@ from cluster.schedule import Schedule
 from cluster.snapshots import Snapshots
 from replay.mixing import Mixing, draw_mixed
 from replay.online.store import Inserted, OnlineReader
-from replay.view import ALL, Rows, View
+from replay.rows import Rows
+from replay.view import ALL, View
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cluster.serialization import Packed, unpack
 from replay.batch import Batch, concatenate
-from replay.view import Rows
+from replay.rows import Rows
 
 
 def stations(nodes: Sequence[str]) -> list[list[int]]:

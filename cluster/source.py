@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from cluster.actors import Actors
 from cluster.options import Recipe
 from replay.draw import draw
-from replay.view import Rows, View
+from replay.rows import Rows
+from replay.view import View
 
 
 class Source(Protocol):

@@ -31,7 +31,8 @@ from cluster.source import LogSource
 from envs import EnvSpec, Patience
 from replay.draw import PROBE, VALIDATION, draw
 from replay.errors import DataError
-from replay.view import View, concatenate_rows
+from replay.rows import concatenate_rows
+from replay.view import View
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,10 @@ from replay.errors import DataError
 from replay.gather.store import Store, sample
 from replay.online.store import Eviction, Inserted, OnlineReader, OnlineStore
 from replay.priority import Priorities
+from replay.rows import Rows
 from replay.scan import scan
 from replay.spaces import Box, Dict, Discrete, Image, Spaces
-from replay.view import Rows, View, locate, permanent_ids
+from replay.view import View, locate, permanent_ids
 from replay.writer import DatasetWriter
 
 __all__ = [

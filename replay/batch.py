@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -50,6 +50,12 @@ class Request:
                 "hold the actions that follow already: use action[:, 1:] and mask[:, 1:]."
             )
 
+    @property
+    def reads_of_rows(self) -> tuple[str, ...]:
+        """The columns of `Rows` that gathering reads besides shard and row."""
+        ahead = self.kind != "transitions" or self.n_step > 1 or bool(self.columns)
+        return ("remaining",) if ahead else ()
+
     def scaled(self, reward: np.ndarray) -> np.ndarray:
         """Rewards as a batch has them: scaled and shifted, float32 for float32."""
         return reward * np.float32(self.reward_scale) + np.float32(self.reward_shift)
@@ -87,19 +93,31 @@ class Batch(Generic[Array]):
     def __len__(self) -> int:
         return len(self.reward)  # type: ignore[arg-type]
 
+    def columns(self) -> Iterator[tuple[str, Array]]:
+        """The arrays that there are, by name; those of a dictionary as `observation.…`, in its order."""
+        for name in _ARRAYS:
+            value = getattr(self, name)
+            if isinstance(value, Mapping):
+                for key, array in value.items():
+                    yield f"{name}.{key}", array
+            elif value is not None:
+                yield name, value
+
+    @staticmethod
+    def of(columns: Mapping[str, Any], key: tuple[int, int] = (0, 0)) -> Batch[Any]:
+        """The inverse of `columns`. Raises `TypeError` for columns that are missing or unknown."""
+        found: dict[str, Any] = {}
+        for column, array in columns.items():
+            name, dot, part = column.partition(".")
+            if dot:
+                found.setdefault(name, {})[part] = array
+            else:
+                found[name] = array
+        return Batch(**found, key=key)
+
     def map(self, function: Callable[[Any], Any]) -> Batch[Any]:
         """The same batch with `function` applied to every array."""
-        changes: dict[str, Any] = {}
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if entry.name == "key" or value is None:
-                continue
-            changes[entry.name] = (
-                {name: function(array) for name, array in value.items()}
-                if isinstance(value, Mapping)
-                else function(value)
-            )
-        return replace(self, **changes)
+        return Batch.of({name: function(array) for name, array in self.columns()}, self.key)
 
     def rows(self, start: int, stop: int, *, key: tuple[int, int] | None = None) -> Batch[Array]:
         """Rows [start, stop), as views."""
@@ -111,6 +129,9 @@ class Batch(Generic[Array]):
         return self.map(lambda array: array[order])
 
 
+_ARRAYS = tuple(entry.name for entry in fields(Batch) if entry.name != "key")
+
+
 def concatenate(parts: list[Batch[np.ndarray]]) -> Batch[np.ndarray]:
     """Batches with the same fields, one after the other, padded to the longest episode. The key is the first one's."""
     if len(parts) == 1:
@@ -118,17 +139,8 @@ def concatenate(parts: list[Batch[np.ndarray]]) -> Batch[np.ndarray]:
     if parts[0].mask is not None:
         length = max(part.reward.shape[1] for part in parts)
         parts = [part if part.reward.shape[1] == length else _lengthened(part, length) for part in parts]
-    changes: dict[str, Any] = {}
-    for entry in fields(parts[0]):
-        values = [getattr(part, entry.name) for part in parts]
-        if entry.name == "key" or values[0] is None:
-            continue
-        changes[entry.name] = (
-            {name: np.concatenate([value[name] for value in values]) for name in values[0]}
-            if isinstance(values[0], Mapping)
-            else np.concatenate(values)
-        )
-    return replace(parts[0], **changes)
+    columns = [dict(part.columns()) for part in parts]
+    return Batch.of({name: np.concatenate([column[name] for column in columns]) for name in columns[0]}, parts[0].key)
 
 
 def _lengthened(batch: Batch[np.ndarray], length: int) -> Batch[np.ndarray]:

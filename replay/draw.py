@@ -16,7 +16,8 @@ from replay.batch import Kind
 from replay.errors import DataError
 from replay.memory import require
 from replay.ranges import Range, fits, shown
-from replay.view import Rows, View, located
+from replay.rows import Rows
+from replay.view import View, located
 
 TRAIN, VALIDATION, PROBE, REUSE, PRIORITY, FRESH = range(6)
 """Streams: independent sequences of the same seed."""
@@ -130,7 +131,8 @@ def draw_episodes(view: View, *, seed: int, sequence: int, count: int, stream: i
     else:
         episode = _scale(words(seed, stream, sequence, count), view.episodes)
     episode.sort()
-    return Rows(view.starts[episode], view.shard[episode], view.first_row[episode], view.length[episode])
+    first = np.zeros_like(episode)
+    return Rows(view.starts[episode], view.shard[episode], view.first_row[episode], view.length[episode], first)
 
 
 def _scale(raw: np.ndarray, total: int) -> np.ndarray:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from replay.batch import Kind
 from replay.draw import FRESH, check_address, check_count, draw
 from replay.errors import DataError
 from replay.ranges import MOST_STEPS, Range, Share, check_fields, expected, fits, shown
-from replay.view import Rows, View, concatenate_rows
+from replay.rows import Rows, concatenate_rows
+from replay.view import View
 
 
 @dataclass(frozen=True)
@@ -77,5 +78,5 @@ def draw_mixed(
             raise DataError(f"share: found {share}, but there are no fresh transitions yet; expected 0.")
         rows = draw(fresh, seed=seed, sequence=sequence, count=new, stream=FRESH, kind=kind)
         shards, transitions = (0, 0) if logged is None else (len(logged.files), logged.transitions)
-        parts.append(Rows(rows.index + transitions, rows.shard + shards, rows.row, rows.remaining))
+        parts.append(replace(rows, index=rows.index + transitions, shard=rows.shard + shards))
     return concatenate_rows(parts)

@@ -10,7 +10,8 @@ from replay.draw import PRIORITY, check_count, uniforms
 from replay.errors import DataError
 from replay.memory import require
 from replay.ranges import Range, Steps, expected, fits, shown
-from replay.view import Rows, View, located
+from replay.rows import Rows
+from replay.view import View, located
 
 Exponent = Annotated[float, Range(0, 10)]
 _BYTES = 40

@@ -9,7 +9,8 @@ import numpy as np
 from replay.batch import Batch, Request
 from replay.draw import check_count
 from replay.gather.store import Store
-from replay.view import Rows, View, located
+from replay.rows import Rows
+from replay.view import View, located
 
 
 def scan(view: View, store: Store, request: Request, count: int) -> Iterator[Batch[np.ndarray]]:
@@ -44,5 +45,6 @@ def _batches(view: View, store: Store, request: Request, count: int) -> Iterator
                 view.shard[episode],
                 view.first_row[episode] + step,
                 view.length[episode] - step,
+                step,
             )
         yield store.gather(rows, request, (0, number))

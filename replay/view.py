@@ -16,6 +16,7 @@ from replay import statistics as moments
 from replay.errors import DataError
 from replay.ranges import Range, expected, fits, shown
 from replay.records import listed
+from replay.rows import Rows
 from replay.schema import Column
 from replay.shard import ShardFile
 from replay.spaces import Box, Discrete, Leaf, Spaces, observation_columns
@@ -41,30 +42,6 @@ class Member:
     """Its range of the view's shard numbers."""
     share: float
     """The probability of drawing from it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Where transitions lie; arrays (B,) of int64."""
-
-    index: np.ndarray
-    """Position in the view."""
-    shard: np.ndarray
-    """Global shard number of the view."""
-    row: np.ndarray
-    """Row in the shard."""
-    remaining: np.ndarray
-    """Steps left in the episode, this one included."""
-    weight: np.ndarray | None = None
-    """float32: importance weights, where drawn by priority."""
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def take(self, order: Any) -> Rows:
-        """Those at `order` (indices, a slice or a mask), in that order."""
-        weight = None if self.weight is None else self.weight[order]
-        return Rows(self.index[order], self.shard[order], self.row[order], self.remaining[order], weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +73,7 @@ class View:
     """int64 (E + 1,): cumulative lengths."""
     ends: np.ndarray = field(init=False)
     table: np.ndarray = field(init=False)
-    """int64 (3, E): row minus index, end, shard: all that `locate` needs, side by side for one gather."""
+    """int64 (4, E): row minus index, minus the start, end, shard: what `locate` needs, side by side for one gather."""
     shard_starts: np.ndarray = field(init=False)
     """int64 (S + 1,): the view's first transition of each shard."""
     member_starts: np.ndarray = field(init=False)
@@ -114,7 +91,7 @@ class View:
             "guide_scale": guide_scale,
             "starts": starts,
             "ends": starts[1:],
-            "table": np.stack([self.first_row - starts[:-1], starts[1:], self.shard]),
+            "table": np.stack([self.first_row - starts[:-1], -starts[:-1], starts[1:], self.shard]),
             "shard_starts": starts[np.searchsorted(self.shard, np.arange(len(self.files) + 1))],
             "member_starts": starts[np.searchsorted(self.dataset, np.arange(len(self.members) + 1))],
             "transitions": int(starts[-1]),
@@ -231,23 +208,9 @@ def located(view: View, index: np.ndarray, weight: np.ndarray | None = None) -> 
     """The same, for whoever knows that the transitions are in the view."""
     episode = _episode_at(view, index)
     found = view.table.take(episode, 1)
-    found[0] += index
-    found[1] -= index
-    return Rows(index, found[2], found[0], found[1], weight)
-
-
-def concatenate_rows(parts: Sequence[Rows]) -> Rows:
-    """Several draws, one after the other, as one request."""
-    if len(parts) == 1:
-        return parts[0]
-    weights: list[Any] = [part.weight for part in parts]
-    return Rows(
-        np.concatenate([part.index for part in parts]),
-        np.concatenate([part.shard for part in parts]),
-        np.concatenate([part.row for part in parts]),
-        np.concatenate([part.remaining for part in parts]),
-        None if weights[0] is None else np.concatenate(weights),
-    )
+    found[:2] += index
+    found[2] -= index
+    return Rows(index, found[3], found[0], found[2], found[1], weight)
 
 
 def _episode_at(view: View, index: np.ndarray) -> np.ndarray:

@@ -26,7 +26,8 @@ from cluster.serialization import Packed
 from learners.algorithm import Metrics, Weights
 from replay.batch import Batch
 from replay.priority import Priorities
-from replay.view import Rows, View
+from replay.rows import Rows
+from replay.view import View
 
 LOOPBACK = "127.0.0.1"
 

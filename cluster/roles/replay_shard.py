@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cluster.serialization import Packed, pack, unpack_rows
 from replay.batch import Request
 from replay.gather.store import Store
@@ -36,9 +33,9 @@ class ReplayShard:
         self._online = None if online is None else OnlineReader(Path(online))
         self._seen = 0
 
-    def gather(self, rows: NDArray[np.int32], snapshot: int | None = None) -> Packed:
-        """What the run's request asks of these rows, both ways as `wire` packs them. They may lie in any segment of
-        the online store's first `snapshot` records."""
+    def gather(self, rows: Packed, snapshot: int | None = None) -> Packed:
+        """What the run's request asks of these rows, both ways as `serialization` packs them. They may lie in any
+        segment of the online store's first `snapshot` records."""
         if self._online is not None and snapshot is not None and snapshot > self._seen:
             self._seen = self._online.refresh()
             self._store.grow(extended(self._view, self._online.dataset(self._seen)))

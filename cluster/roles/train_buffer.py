@@ -54,32 +54,15 @@ class TrainBuffer:
 
 def chunk_to_arrays(chunk: LabelledChunk, prefix: str) -> dict[str, NDArray[Any]]:
     """A labelled chunk as named arrays, for a checkpoint."""
-    arrays: dict[str, NDArray[Any]] = {}
-    for name in ("observation", "action", "reward", "discount", "next_observation", "terminated", "truncated", "index"):
-        value = getattr(chunk.batch, name)
-        parts = {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, Mapping) else {name: value}
-        arrays |= {f"{prefix}batch.{key}": part for key, part in parts.items()}
-    for name in ("mask", "weight"):
-        if (value := getattr(chunk.batch, name)) is not None:
-            arrays[f"{prefix}batch.{name}"] = value
-    arrays |= {f"{prefix}batch.extras.{key}": part for key, part in chunk.batch.extras.items()}
-    return arrays | {f"{prefix}targets.{key}": part for key, part in (chunk.targets or {}).items()}
+    batch = {f"{prefix}batch.{name}": array for name, array in chunk.batch.columns()}
+    return batch | {f"{prefix}targets.{name}": label for name, label in (chunk.targets or {}).items()}
 
 
 def chunk_from_arrays(arrays: Mapping[str, NDArray[Any]], prefix: str) -> LabelledChunk:
     """The inverse of `chunk_to_arrays`."""
-    fields: dict[str, Any] = {"extras": {}}
-    targets: dict[str, NDArray[Any]] = {}
-    for key, array in arrays.items():
-        if not key.startswith(prefix):
-            continue
-        kind, _, name = key.removeprefix(prefix).partition(".")
-        if kind == "targets":
-            targets[name] = array
-            continue
-        field, _, part = name.partition(".")
-        if part:
-            fields.setdefault(field, {})[part] = array
-        else:
-            fields[field] = array
-    return LabelledChunk(Batch(**fields), targets)
+    mine = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    batch, targets = (
+        {name.removeprefix(kind): array for name, array in mine.items() if name.startswith(kind)}
+        for kind in ("batch.", "targets.")
+    )
+    return LabelledChunk(Batch.of(batch), targets)

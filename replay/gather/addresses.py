@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from replay.rows import Rows
 from replay.schema import Column
-from replay.view import Rows
 
 
 def keep_freed_memory() -> None:

@@ -13,8 +13,9 @@ import numpy as np
 from replay.batch import Batch, Request
 from replay.errors import DataError
 from replay.memory import require
+from replay.rows import Rows
 from replay.spaces import Discrete
-from replay.view import Rows, View
+from replay.view import View
 
 SMALL = 64 << 20
 """Bytes of a batch that is made without asking whether there is memory for it."""

@@ -20,9 +20,10 @@ from replay.gather.open_shards import OpenShards
 from replay.gather.returns import backward, n_step
 from replay.ranges import shown
 from replay.records import listed
+from replay.rows import Rows
 from replay.schema import COMPUTED, FOLLOWING, RETURN_TO_GO
 from replay.spaces import Dict, Discrete, observation_columns
-from replay.view import Rows, View
+from replay.view import View
 
 _PLANS = 64
 """Requests whose addresses are remembered."""

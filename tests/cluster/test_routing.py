@@ -5,12 +5,14 @@ import numpy as np
 from cluster.routing import assemble, assign, route, stations
 from cluster.serialization import pack
 from replay.batch import Batch
-from replay.view import Rows
+from replay.rows import Rows
 
 
 def rows(shards: list[int]) -> Rows:
     count = len(shards)
-    return Rows(np.arange(count), np.array(shards), np.arange(count) * 10, np.ones(count, np.int64))
+    return Rows(
+        np.arange(count), np.array(shards), np.arange(count) * 10, np.ones(count, np.int64), np.zeros(count, np.int64)
+    )
 
 
 def as_batch(part: Rows) -> Batch:

@@ -124,7 +124,7 @@ def test_sums_of_very_many_steps_end_with_their_episodes(dataset):
 def test_rows_that_are_in_no_episode_are_not_read(dataset):
     rows = locate(dataset.view(), np.array([0]))
     for remaining in (0, -5, 11, 1 << 62):
-        wrong = replay.Rows(rows.index, rows.shard, rows.row, np.array([remaining]))
+        wrong = replay.Rows(rows.index, rows.shard, rows.row, np.array([remaining]), rows.step)
         with pytest.raises(DataError, match="rows outside of their shard"):
             Store(dataset.view()).gather(wrong, Request(n_step=2))
 

@@ -253,7 +253,7 @@ def test_no_address_is_computed_from_an_unchecked_row(view):
     everything(view, store)
 
     def ask(row, shard=0, remaining=1, **request):
-        one = Rows(*(np.array([value]) for value in (0, shard, row, remaining)))
+        one = Rows(*(np.array([value]) for value in (0, shard, row, remaining, 0)))
         return store.gather(one, Request(**request))
 
     assert ask(2).reward.tolist() == [2]

@@ -24,7 +24,8 @@ def fresh_rows(dataset, shards_before):
     """The first step of every live episode, numbered as `extended` does."""
     table = dataset.episodes
     shard = table["shard"].astype(np.int64) + shards_before
-    return Rows(np.arange(len(shard)), shard, table["first_row"].astype(np.int64), table["length"].astype(np.int64))
+    first, length = table["first_row"].astype(np.int64), table["length"].astype(np.int64)
+    return Rows(np.arange(len(shard)), shard, first, length, np.zeros_like(first))
 
 
 def assert_same(found, expected):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from cluster.serialization import pack, pack_rows, unpack, unpack_rows
 from replay.batch import Batch, Request
-from replay.view import Rows
+from replay.rows import Rows
 
-ROWS = Rows(np.array([7, 2**40, 9]), np.array([0, 1, 1]), np.array([5, 6, 2**31 - 1]), np.array([3, 1, 2]))
-WEIGHTED = Rows(ROWS.index, ROWS.shard, ROWS.row, ROWS.remaining, np.array([0.5, 1.0, 0.1], np.float32))
+ROWS = Rows(
+    np.array([7, 2**40, 9]), np.array([0, 1, 1]), np.array([5, 6, 2**31 - 1]), np.array([3, 1, 2]), np.array([0, 4, 1])
+)
+WEIGHTED = replace(ROWS, weight=np.array([0.5, 1.0, 0.1], np.float32))
 
 
 def test_one_step_transitions_need_shard_and_row_only() -> None:
     packed = pack_rows(ROWS, Request())
-    assert packed.shape == (2, 3)
+    assert [name for name, _, _ in packed[0]] == ["shard", "row"]
     found = unpack_rows(packed)
     assert found.shard.tolist() == [0, 1, 1]
     assert found.row.tolist() == [5, 6, 2**31 - 1]
@@ -28,7 +32,7 @@ def test_n_step_sums_need_to_know_what_remains() -> None:
 
 def test_prioritised_rows_arrive_whole() -> None:
     found = unpack_rows(pack_rows(WEIGHTED, Request()))
-    for name in ("index", "shard", "row", "remaining", "weight"):
+    for name in ("index", "shard", "row", "weight"):
         np.testing.assert_array_equal(getattr(found, name), getattr(WEIGHTED, name), err_msg=name)
 
 
