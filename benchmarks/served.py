@@ -124,9 +124,9 @@ class Served:
     def _receive(self, asked: tuple[np.ndarray | None, list[Any]]) -> Batch[np.ndarray]:
         import ray
 
-        order, parts = asked
+        assembly, parts = asked
         # All parts at once, as an actor's arguments are resolved.
-        return assemble(ray.get(parts), order)
+        return assemble(assembly, ray.get(parts))
 
     def rate(self, count: int, seconds: float) -> float:
         flying = deque(self._ask(next(self._sequence), count) for _ in range(self._in_flight))

@@ -52,14 +52,14 @@ class Actors:
         self._spec, self._recipe, self._topology, self._view = spec, recipe, topology, view
         self.request = request
         names = [f"replay_shard-{number}" for number in range(shard_actor_count(view, topology))]
-        self._stations = routing.stations([backend.node_of(name) for name in names])
-        holdings: list[list[int]] = [[] for _ in self._stations]
+        self._actors_by_node = routing.actors_by_node([backend.node_of(name) for name in names])
+        holdings: list[list[int]] = [[] for _ in self._actors_by_node]
         if view.files:
-            holdings = routing.assign(transitions_by_shard(view), [len(actors) for actors in self._stations])
+            holdings = routing.assign(transitions_by_shard(view), [len(actors) for actors in self._actors_by_node])
         self._owner = np.zeros(len(view.files), np.int64)
-        for station, held in enumerate(holdings):
-            self._owner[held] = station
-        held_by = {actor: held for actors, held in zip(self._stations, holdings, strict=True) for actor in actors}
+        for node, held in enumerate(holdings):
+            self._owner[held] = node
+        held_by = {actor: held for actors, held in zip(self._actors_by_node, holdings, strict=True) for actor in actors}
         outline = _outline(view)
         self.shards: list[Actor] = [
             backend.start(
@@ -75,7 +75,7 @@ class Actors:
             )
             for number, name in enumerate(names)
         ]
-        self._turns = [itertools.cycle(actors) for actors in self._stations]
+        self._turns = [itertools.cycle(actors) for actors in self._actors_by_node]
         self.updaters: list[Actor] = [
             backend.start(
                 f"bellman_updater-{number}",
@@ -128,8 +128,8 @@ class Actors:
         view = self._view if self._recipe.priority_exponent > 0 else None
         return LearnerGroup(self.backend, self._spec, self._recipe, self._topology.learners, view)
 
-    def gather(self, rows: Rows, snapshot: int | None = None) -> tuple[NDArray[np.int64] | None, list[Reference]]:
-        """References to the rows' parts, one for each node that holds some, and the order they go together in.
+    def gather(self, rows: Rows, snapshot: int | None = None) -> tuple[routing.Assembly, list[Reference]]:
+        """References to the rows' parts, one for each node that holds some, and how they become one batch.
 
         `snapshot` is how much of the online store the rows lie in; its segments go round the nodes, as it grows.
         """
@@ -137,15 +137,13 @@ class Actors:
         furthest = int(rows.shard.max(initial=0))
         if snapshot is not None and furthest >= known:
             later = np.arange(known, 2 * furthest + 1) - len(self._view.files)
-            self._owner = np.concatenate([self._owner, later % len(self._stations)])
+            self._owner = np.concatenate([self._owner, later % len(self._actors_by_node)])
         route = routing.route(rows, self._owner)
         parts = [
-            self.backend.call(
-                self.shards[next(self._turns[station])], "gather", pack_rows(part, self.request), snapshot
-            )
-            for station, part in route.parts
+            self.backend.call(self.shards[next(self._turns[node])], "gather", pack_rows(part, self.request), snapshot)
+            for node, part in route.parts
         ]
-        return route.order, parts
+        return route.assembly, parts
 
 
 def _outline(view: View) -> View:

@@ -19,6 +19,7 @@ from cluster.actors import Actors
 from cluster.backends.backend import ActorEndedError, Reference
 from cluster.checkpoint import Checkpoint
 from cluster.options import Cadence, Recipe
+from cluster.routing import Assembly
 from cluster.schedule import Schedule
 from cluster.source import Source
 from envs import EnvError
@@ -29,8 +30,8 @@ IN_FLIGHT = 2
 
 
 @dataclass(frozen=True)
-class Label:
-    """A chunk on an updater's desk."""
+class PendingLabels:
+    """A labelling call in flight."""
 
     updater: int
     reference: Reference
@@ -38,13 +39,13 @@ class Label:
 
 
 @dataclass
-class Asked:
+class PendingChunk:
     """A chunk on its way: its rows, and its labels where updaters make them."""
 
     rows: list[Rows]
-    order: NDArray[np.int64] | None
+    assembly: Assembly
     parts: list[Reference]
-    labels: list[Label] = field(default_factory=list)
+    labels: list[PendingLabels] = field(default_factory=list)
     """More than one where the first was late."""
 
 
@@ -92,8 +93,8 @@ class Loop:
         self._ahead = recipe.depth if self._prioritised or not recipe.fused else max(recipe.depth, IN_FLIGHT)
         self._late = late_chunk_seconds
         self._durations: deque[float] = deque(maxlen=50)
-        self._asked: dict[int, Asked] = {}
-        self._owed: list[Label] = []
+        self._pending_chunks: dict[int, PendingChunk] = {}
+        self._owed: list[PendingLabels] = []
         self._versions: dict[int, Reference] = {}
         self._pending: deque[Callable[[], None]] = deque()
         self._evaluations: dict[int, Evaluation] = {}
@@ -158,13 +159,13 @@ class Loop:
     def _ask(self, chunk: int, drawn: list[Rows] | None = None) -> None:
         """Start on a chunk: its rows, and its labels from the version that the schedule names."""
         rows = self._source.draw(chunk, self._schedule.draws_of(chunk)) if drawn is None else drawn
-        order, parts = self._actors.gather(concatenate_rows(rows), self._source.snapshot(chunk))
-        self._asked[chunk] = Asked(rows if self._prioritised else [], order, parts)
+        assembly, parts = self._actors.gather(concatenate_rows(rows), self._source.snapshot(chunk))
+        self._pending_chunks[chunk] = PendingChunk(rows if self._prioritised else [], assembly, parts)
         if not self._recipe.fused:
             self._ask_label(chunk, self._freest(()))
 
     def _ask_label(self, chunk: int, updater: int) -> None:
-        asked, version = self._asked[chunk], self._schedule.version_for(chunk)
+        asked, version = self._pending_chunks[chunk], self._schedule.version_for(chunk)
         reference = self._backend.call(
             self._actors.updaters[updater],
             "label",
@@ -172,10 +173,10 @@ class Loop:
             self._versions[version],
             self._recipe.seed,
             self._schedule.draws_of(chunk),
-            asked.order,
+            asked.assembly,
             *asked.parts,
         )
-        asked.labels.append(Label(updater, reference, time.monotonic()))
+        asked.labels.append(PendingLabels(updater, reference, time.monotonic()))
 
     def _freest(self, excluded: tuple[int, ...]) -> int:
         """The updater with the fewest chunks on its desk; among equals, the one that has done the least.
@@ -184,20 +185,20 @@ class Loop:
         """
         self._owed = [label for label in self._owed if not self._backend.wait([label.reference], 0.0)]
         owing = [label.updater for label in self._owed]
-        busy = [label.updater for asked in self._asked.values() for label in asked.labels]
+        busy = [label.updater for asked in self._pending_chunks.values() for label in asked.labels]
         candidates = [number for number in range(len(self._actors.updaters)) if number not in excluded]
         return min(candidates, key=lambda n: (owing.count(n), busy.count(n), self.labelled_by[n], n))
 
     # --- Training ---
 
     def _train(self, chunk: int) -> None:
-        asked = self._asked[chunk]
+        asked = self._pending_chunks[chunk]
         if self._recipe.fused:
-            report, weights = self._actors.learners.train("train_fused", chunk, asked.order, *asked.parts)
+            report, weights = self._actors.learners.train("train_fused", chunk, asked.assembly, *asked.parts)
         else:
             labels = self._labels(chunk)
             report, weights = self._actors.learners.train("train", chunk, labels)
-        del self._asked[chunk]
+        del self._pending_chunks[chunk]
         self._versions[chunk + 1] = weights
         for version in [v for v in self._versions if v < self._schedule.version_for(chunk + 1)]:
             del self._versions[version]
@@ -210,7 +211,7 @@ class Loop:
 
     def _labels(self, chunk: int) -> Reference:
         """The chunk's labels, from whichever updater answers first."""
-        asked = self._asked[chunk]
+        asked = self._pending_chunks[chunk]
         while True:
             patience = self._late
             if self._durations:
@@ -253,7 +254,7 @@ class Loop:
         for step, evaluation in self._evaluations.items():
             pipeline[f"evaluation.{step}"] = self._backend.get(evaluation.weights)
         if self._prioritised:
-            for number, asked in self._asked.items():
+            for number, asked in self._pending_chunks.items():
                 pipeline |= _rows_to_arrays(asked.rows, f"rows.{number}.")
         self._listeners.checkpointed(done, algorithm, pipeline)
         if failure is not None:

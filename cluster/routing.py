@@ -19,7 +19,7 @@ from replay.batch import Batch, concatenate
 from replay.rows import Rows
 
 
-def stations(nodes: Sequence[str]) -> list[list[int]]:
+def actors_by_node(nodes: Sequence[str]) -> list[list[int]]:
     """The actors of each node, given the node of each actor, nodes in the order of their first actor."""
     found: dict[str, list[int]] = {}
     for actor, node in enumerate(nodes):
@@ -44,37 +44,44 @@ def assign(transitions: NDArray[np.int64], actors: Sequence[int]) -> list[list[i
 
 
 @dataclass(frozen=True)
-class Route:
-    """One request, split: the rows asked of each node that holds some, and the way back to the drawn order."""
+class Assembly:
+    """How the answers to one request become its batch. It travels beside them."""
 
-    parts: list[tuple[int, Rows]]
-    """(station, its rows)."""
     order: NDArray[np.int64] | None
     """Row i of the drawn order is row `order[i]` of the concatenated parts; None where that is the order already."""
 
 
+@dataclass(frozen=True)
+class Route:
+    """One request, split: the rows asked of each node that holds some, and how their answers go together."""
+
+    parts: list[tuple[int, Rows]]
+    """(node, its rows)."""
+    assembly: Assembly
+
+
 def route(rows: Rows, owner: NDArray[np.int64]) -> Route:
-    """`owner` maps a shard's number in the view to the station (the actors of one node) that holds it."""
-    station = owner[rows.shard]
-    if station.size and (station == station[0]).all():
-        return Route([(int(station[0]), rows)], None)
+    """`owner` maps a shard's number in the view to the node that holds it, by its place in `actors_by_node`."""
+    node = owner[rows.shard]
+    if node.size and (node == node[0]).all():
+        return Route([(int(node[0]), rows)], Assembly(None))
     # A single draw walks the shards forward, and each node holds consecutive ones: nothing moves then.
-    sorted_already = bool((station[1:] >= station[:-1]).all())
-    order = None if sorted_already else np.argsort(station, kind="stable")
-    boundaries = np.searchsorted(station if order is None else station[order], np.arange(station.max() + 2))
+    sorted_already = bool((node[1:] >= node[:-1]).all())
+    order = None if sorted_already else np.argsort(node, kind="stable")
+    boundaries = np.searchsorted(node if order is None else node[order], np.arange(node.max() + 2))
     parts = [
         (number, rows.take(slice(start, stop) if order is None else order[start:stop]))
         for number, (start, stop) in enumerate(pairwise(boundaries.tolist()))
         if stop > start
     ]
     if order is None:
-        return Route(parts, None)
+        return Route(parts, Assembly(None))
     inverse = np.empty_like(order)
     inverse[order] = np.arange(len(order))
-    return Route(parts, inverse)
+    return Route(parts, Assembly(inverse))
 
 
-def assemble(parts: Sequence[Packed], order: NDArray[np.int64] | None) -> Batch[Any]:
+def assemble(assembly: Assembly, parts: Sequence[Packed]) -> Batch[Any]:
     """The answers as one batch, in the drawn order."""
     batch = concatenate([unpack(part) for part in parts])
-    return batch if order is None else batch.take(order)
+    return batch if assembly.order is None else batch.take(assembly.order)

@@ -149,8 +149,8 @@ def hold_diagnostics(actors: Actors, view: View, validation: View | None, recipe
                 for number in range(DIAGNOSTIC_BATCHES)
             ]
         )
-        order, parts = actors.gather(rows)
-        actors.learners.tell("hold", name, recipe.batch_size, order, *parts)
+        assembly, parts = actors.gather(rows)
+        actors.learners.tell("hold", name, recipe.batch_size, assembly, *parts)
 
 
 def validation_view(datasets: Sequence[Weighted], recipe: Recipe) -> View | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import learners
 from cluster import process
 from cluster.build import AlgorithmSpec
-from cluster.routing import assemble
+from cluster.routing import Assembly, assemble
 from cluster.serialization import Packed
 from learners.algorithm import Algorithm, Weights
 from replay.batch import Batch
@@ -42,14 +42,14 @@ class BellmanUpdater:
         weights: Weights,
         seed: int,
         draws: range,
-        order: NDArray[np.int64] | None,
+        assembly: Assembly,
         *parts: Packed,
     ) -> LabelledChunk:
         """One call of `targets` for each draw, on exactly its rows: what the fused run would compute, bit for bit."""
         if version != self._version:
             self._algorithm.load_target_weights(weights)
             self._version = version
-        batch = assemble(parts, order)
+        batch = assemble(assembly, parts)
         return LabelledChunk(batch, label(self._algorithm, batch, seed, draws))
 
     def fingerprint(self) -> dict[str, str]:

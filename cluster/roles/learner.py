@@ -20,7 +20,7 @@ from cluster.errors import DivergedError
 from cluster.options import Recipe
 from cluster.roles.bellman_updater import LabelledChunk
 from cluster.roles.train_buffer import TrainBuffer, chunk_from_arrays, chunk_to_arrays
-from cluster.routing import assemble
+from cluster.routing import Assembly, assemble
 from cluster.schedule import Schedule
 from cluster.serialization import Packed
 from learners.algorithm import Metrics, Weights
@@ -84,9 +84,9 @@ class Learner:
         report = ChunkReport(self._averages(collected, chunk), time.perf_counter() - start)
         return report, self._algorithm.target_weights()
 
-    def train_fused(self, chunk: int, order: NDArray[np.int64] | None, *parts: Packed) -> tuple[ChunkReport, Weights]:
+    def train_fused(self, chunk: int, assembly: Assembly, *parts: Packed) -> tuple[ChunkReport, Weights]:
         """The same with rows straight from the shards: the learner computes its own targets."""
-        return self.train(chunk, LabelledChunk(assemble(parts, order), None))
+        return self.train(chunk, LabelledChunk(assemble(assembly, parts), None))
 
     def _step(self, batch: Batch[Any], targets: dict[str, Any] | None, key: tuple[int, int]) -> Metrics:
         share = len(batch) // self._world
@@ -129,9 +129,9 @@ class Learner:
 
     # --- Diagnostics ---
 
-    def hold(self, name: str, size: int, order: NDArray[np.int64] | None, *parts: Packed) -> None:
+    def hold(self, name: str, size: int, assembly: Assembly, *parts: Packed) -> None:
         """Keep a fixed set of batches of `size` rows, under a name, for `diagnose`."""
-        batch = assemble(parts, order)
+        batch = assemble(assembly, parts)
         self._fixed[name] = [
             batch.rows(start, start + size, key=(self._recipe.seed, start // size))
             for start in range(0, len(batch), size)

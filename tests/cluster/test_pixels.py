@@ -154,7 +154,7 @@ def served(backend: Backend, view: View, request: Request, rows: Rows) -> Batch[
     route = routing.route(rows, owner)
     assert len(route.parts) == 2
     asked = [backend.call(actors[number], "gather", pack_rows(part, request)) for number, part in route.parts]
-    return routing.assemble([backend.get(answer) for answer in asked], route.order)
+    return routing.assemble(route.assembly, [backend.get(answer) for answer in asked])
 
 
 def contents(batch: Batch[np.ndarray]) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
