@@ -29,7 +29,7 @@ import torch
 from cluster.actors import Actors
 from cluster.build import AlgorithmSpec
 from cluster.options import Recipe, Role, Topology
-from cluster.routing import assemble
+from cluster.routing import Assembly, assemble
 from replay import Batch, Dataset, Request, View, draw
 
 CLAIM = 2.0
@@ -117,11 +117,11 @@ class Served:
         self._actors = Actors(self._backend, spec, recipe, topology, self._view, REQUEST, None)
         self._sequence = itertools.count()
 
-    def _ask(self, sequence: int, count: int) -> tuple[np.ndarray | None, list[Any]]:
+    def _ask(self, sequence: int, count: int) -> tuple[Assembly, list[Any]]:
         rows = draw(self._view, seed=0, sequence=sequence, count=count)
         return self._actors.gather(rows)
 
-    def _receive(self, asked: tuple[np.ndarray | None, list[Any]]) -> Batch[np.ndarray]:
+    def _receive(self, asked: tuple[Assembly, list[Any]]) -> Batch[np.ndarray]:
         import ray
 
         assembly, parts = asked
