@@ -135,7 +135,7 @@ def _opened(path: str, snapshot: int | None) -> replay.Dataset:
             "store from a copy."
         )
     dataset = reader.dataset(snapshot)
-    check_files(dataset.manifest, dataset.shards, verify=False)
+    check_files(dataset.contents, verify=False)
     return dataset
 
 

@@ -79,7 +79,7 @@ class OnlineReader:
         """
         wanted = self.snapshot if snapshot is None else snapshot
         if self._dataset is None or self._dataset.snapshot != wanted:
-            self._dataset = Dataset(self.path, *self._state.at(wanted), snapshot=wanted)
+            self._dataset = Dataset(self._state.at(wanted))
         return self._dataset
 
     def rows_since(self, number: int) -> list[Mapping[str, Any]]:

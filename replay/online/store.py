@@ -26,11 +26,12 @@ import numpy as np
 
 from replay import statistics
 from replay.buffer import Encoded, Layout, ShardBuffer
+from replay.contents import Manifest
 from replay.durable import private_name, sync
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.locks import Lock, LockedError
-from replay.manifest import Manifest, describe, write_json
+from replay.manifest import describe, write_json
 from replay.new_folder import NewFolder, disk_error
 from replay.online.eviction import Eviction, evicted
 from replay.online.journal import JOURNAL, STORE, JournalWriter

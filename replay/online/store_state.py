@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from replay import statistics
+from replay.contents import Contents, Episodes, Shards
 from replay.errors import DataError
-from replay.manifest import EPISODE_COLUMNS, Episodes, Manifest, Shards, from_description
+from replay.manifest import EPISODE_COLUMNS, from_description
 from replay.online.growable_table import GrowableTable
 from replay.online.journal import JOURNAL, SEGMENTS, STORE, JournalReader, segment_files, segment_name
 from replay.records import MALFORMED, flag, listed, listing, mapping, number, read_record, reason, text, whole
@@ -157,7 +158,7 @@ class StoreState:
         """By column group."""
         return self._shards[segment]
 
-    def at(self, snapshot: int) -> tuple[Manifest, Shards, Episodes]:
+    def at(self, snapshot: int) -> Contents:
         """The live episodes as a dataset. Raises `DataError` as `live` does."""
         episodes, shards = self.episodes(self.live(snapshot)), self._shards[: self._size("shards", snapshot)]
         counts = {
@@ -167,7 +168,7 @@ class StoreState:
             "shards": len(shards),
         }
         manifest = replace(self.manifest, statistics=self._statistics(snapshot, episodes["return"]), counts=counts)
-        return manifest, shards, episodes
+        return Contents(self.folder, manifest, shards, episodes, snapshot)
 
     def _statistics(self, snapshot: int, returns: np.ndarray) -> dict[str, dict[str, Any]]:
         """Of the live episodes, by column; and of their returns."""
