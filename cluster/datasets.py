@@ -128,7 +128,7 @@ def _among(left: list[tuple[str, float | None]], entry: _Recorded) -> replay.Dat
 def _opened(path: str, snapshot: int | None) -> replay.Dataset:
     if snapshot is None or not is_store(Path(path)):
         return replay.open(path)
-    reader = OnlineReader(path)
+    reader = OnlineReader(path, from_journal=True)
     if reader.snapshot < snapshot:
         raise DataError(
             f"{path}: its journal has {reader.snapshot} records, and had {snapshot} when the run began; restore the "

@@ -11,7 +11,7 @@ import numpy as np
 
 from replay import images
 from replay.episode import Episode
-from replay.manifest import EPISODE_COLUMNS
+from replay.episode_table import EPISODE_COLUMNS
 from replay.schema import Column, columns_of, filler
 from replay.shard import ShardFile, write_shard
 from replay.spaces import Box, Image, Spaces, observation_columns

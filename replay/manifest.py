@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from replay import records, spaces, statistics
 from replay.contents import Contents, Episodes, Manifest, Shards
 from replay.durable import write_text
+from replay.episode_table import EPISODE_COLUMNS, impossible
 from replay.errors import DataError
 from replay.online import journal
 from replay.ranges import shown
@@ -28,28 +28,6 @@ from replay.schema import Column, columns_of
 from replay.shard import ShardFile, map_shard
 from replay.spaces import Box, Discrete, Spaces
 from replay.tables import read_table, write_table
-
-EPISODE_COLUMNS: dict[str, pa.DataType] = {
-    "shard": pa.int32(),
-    "first_row": pa.int64(),
-    "length": pa.int64(),
-    "terminated": pa.uint8(),
-    "truncated": pa.uint8(),
-    "return": pa.float64(),
-    "task": pa.string(),
-    "source": pa.string(),
-    "success": pa.int8(),
-    "split": pa.string(),
-}
-_LARGEST = float(np.finfo(np.float64).max)
-_FACTS = {"terminated": (0, 1), "truncated": (0, 1), "success": (-1, 1), "return": (-_LARGEST, _LARGEST)}
-"""What may be said of an episode, from and to."""
-_EXPECTED = {
-    "terminated": "0 or 1",
-    "truncated": "0 or 1",
-    "success": "1, 0, or -1 where unknown",
-    "return": "a number",
-}
 
 
 def write_manifest(folder: Path, contents: Contents) -> None:
@@ -271,7 +249,7 @@ def _check_episodes(folder: Path, manifest: Manifest, shards: Shards, episodes: 
     """Episodes must lie inside their shards, in order, without overlap: every address is computed from them. What else
     is said of them must be possible."""
     where = folder / "episodes.arrow"
-    shard_number, first, length = (episodes[name].astype(np.int64) for name in ("shard", "first_row", "length"))
+    length = episodes["length"].astype(np.int64)
     if len(length) != manifest.counts["episodes"] or int(length.sum()) != manifest.counts["transitions"]:
         raise DataError(
             f"{where}: found {len(length)} episodes and {int(length.sum())} transitions, dataset.json says "
@@ -280,23 +258,5 @@ def _check_episodes(folder: Path, manifest: Manifest, shards: Shards, episodes: 
     if len(length) == 0:
         raise DataError(f"{where}: no episodes; ingest a source that has some.")
     rows = np.array([next(iter(files.values())).rows for files in shards], np.int64)
-    inside = (shard_number >= 0) & (shard_number < len(shards)) & (first >= 0) & (length >= 1)
-    if inside.all():
-        inside = length < rows[shard_number] - first  # whose numbers cannot overflow, as those of a sum could
-        same = shard_number[1:] == shard_number[:-1]
-        follows = np.where(same, first[1:] >= first[:-1] + length[:-1] + 1, shard_number[1:] > shard_number[:-1])
-        inside[1:] &= follows
-    if not inside.all():
-        bad = int(np.argmin(inside))
-        raise DataError(
-            f"{where}: episode {bad} (shard {shard_number[bad]}, first row {first[bad]}, {length[bad]} steps) lies "
-            f"outside its shard or over another episode; restore the file from a copy."
-        )
-    for name, (least, most) in _FACTS.items():
-        wrong = ~((episodes[name] >= least) & (episodes[name] <= most))
-        if wrong.any():
-            bad = int(np.argmax(wrong))
-            raise DataError(
-                f"{where}: episode {bad}: {name}: found {episodes[name][bad]}, expected {_EXPECTED[name]}; restore the "
-                "file from a copy."
-            )
+    if (wrong := impossible(episodes, rows)) is not None:
+        raise DataError(f"{where}: {wrong}; restore the file from a copy.")

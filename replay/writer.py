@@ -14,8 +14,9 @@ from replay.buffer import Encoded, Layout, ShardBuffer
 from replay.contents import Contents, Episodes, Manifest, Shards
 from replay.dataset import Dataset
 from replay.episode import Episode
+from replay.episode_table import EPISODE_COLUMNS
 from replay.errors import DataError
-from replay.manifest import EPISODE_COLUMNS, write_manifest
+from replay.manifest import write_manifest
 from replay.new_folder import NewFolder, disk_error
 from replay.spaces import Box, Spaces
 from replay.statistics import Moments

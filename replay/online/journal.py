@@ -74,6 +74,21 @@ class JournalReader:
             except OSError as error:
                 raise self._unreadable(error) from error
 
+    def begins_with(self, end: Position) -> bool:
+        """Whether a line ends at `end`, with as many lines before it and that checksum. Each of them is looked at as
+        `news` does, but not parsed. Raises `DataError` for a file that cannot be read."""
+        lines = size = crc = 0
+        with self._opened() as file:
+            try:
+                while size < end.bytes and (line := file.readline(LONGEST)).endswith(b"\n"):
+                    checked = _check(line[:-1], crc)
+                    if checked is None:
+                        return False
+                    lines, size, crc = lines + 1, size + len(line), checked
+            except OSError as error:
+                raise self._unreadable(error) from error
+        return Position(lines, size, crc) == end
+
     def _records(self, file: BinaryIO) -> list[tuple[dict[str, Any], Position]]:
         records: list[tuple[dict[str, Any], Position]] = []
         position = self.position
