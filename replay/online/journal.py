@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
+from replay.durable import APPENDING, Appended
 from replay.errors import DataError
 from replay.ranges import shown
 from replay.records import MALFORMED, loads, mapping, reason, text, whole
@@ -138,9 +139,10 @@ class JournalWriter:
         self._reader = reader
         self.unsure = False
         """Whether a line that failed may still stand behind the others: nobody is to take it in before `cut`."""
-        self._file = open_regular(reader.path, os.O_RDWR)
-        if (names := os.fstat(self._file).st_nlink) != 1:
-            os.close(self._file)
+        descriptor = open_regular(reader.path, APPENDING)
+        self._file = Appended(reader.path, descriptor)
+        if (names := os.fstat(descriptor).st_nlink) != 1:
+            self._file.close()
             raise DataError(
                 f"{reader.path}: found a file with {names} names (hard links), expected one of its own, as writing "
                 "would change the others; copy the store, and write to the copy."
@@ -157,10 +159,8 @@ class JournalWriter:
             raise DataError(f"{self._reader.path}: {_TOO_LONG} Insert or evict fewer episodes at once.")
         self.unsure = True
         try:
-            written = 0
-            while written < len(line):  # once, unless the disk is full
-                written += os.pwrite(self._file, line[written:], position.bytes + written)
-            os.fsync(self._file)
+            self._file.append(line)
+            self._file.sync()
             self.unsure = False
         except BaseException:
             with contextlib.suppress(OSError):
@@ -169,13 +169,13 @@ class JournalWriter:
 
     def cut(self) -> None:
         """Remove what lies behind the reader's position: a line that was never acknowledged."""
-        if os.fstat(self._file).st_size != self._reader.position.bytes:
-            os.ftruncate(self._file, self._reader.position.bytes)
-            os.fsync(self._file)
+        if self._file.size() != self._reader.position.bytes:
+            self._file.truncate(self._reader.position.bytes)
+            self._file.sync()
         self.unsure = False
 
     def close(self) -> None:
-        os.close(self._file)
+        self._file.close()
 
 
 def held(folder: Path, snapshot: int) -> tuple[str, list[bytes]]:

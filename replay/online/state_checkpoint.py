@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 FORMAT = "quiver-online-state"
 VERSION = 1
 
+NAMES = "state-*.checkpoint"
 _NAME = re.compile(r"state-(?P<lines>[0-9]{9,18})-[0-9a-f]{8}\.checkpoint")
-_PRIVATE = re.compile(r"\.state-[0-9]+-[0-9a-f]{8}\.checkpoint\.[0-9a-f]{16}\.partial")
 _LARGEST = 4 << 30
 """Bytes of a checkpoint: some million inserts."""
 _DIGEST = 64
@@ -110,13 +110,6 @@ def checkpoint_name(position: Position) -> str:
 
 def ignored(path: Path, why: str) -> None:
     logger.warning("%s: is left aside (%s); the journal is read from its beginning.", path, why)
-
-
-def remove_unfinished(folder: Path) -> None:
-    """What writers that were killed left under private names. Whoever calls it holds the store's lock."""
-    for path in folder.iterdir():
-        if _PRIVATE.fullmatch(path.name):
-            path.unlink()
 
 
 def _names(folder: Path) -> list[Path]:

@@ -29,7 +29,7 @@ import numpy as np
 from replay import statistics
 from replay.buffer import Encoded, Layout, ShardBuffer
 from replay.contents import Manifest
-from replay.durable import private_name, sync
+from replay.durable import private_name, remove_private, sync
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.locks import Lock, LockedError
@@ -38,7 +38,7 @@ from replay.new_folder import NewFolder, disk_error
 from replay.online.eviction import Eviction, evicted
 from replay.online.journal import JOURNAL, STORE, JournalWriter
 from replay.online.reader import OnlineReader
-from replay.online.state_checkpoint import remove_unfinished, write_checkpoint
+from replay.online.state_checkpoint import NAMES, write_checkpoint
 from replay.online.store_state import FORMAT, SEGMENTS, VERSION, StoreState, segment_name
 from replay.shard import ShardFile
 from replay.spaces import Box, Spaces
@@ -95,7 +95,7 @@ class OnlineStore:
             self._journal = JournalWriter(self._state.journal)
             self._journal.cut()
             self._remove_uncommitted()
-            remove_unfinished(self.path)
+            remove_private(self.path, NAMES)
         except BaseException as error:
             self._lock.release()
             if isinstance(error, OSError):

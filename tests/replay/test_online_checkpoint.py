@@ -246,7 +246,7 @@ def test_without_room_for_a_checkpoint_what_is_inserted_is_as_durable(tmp_path, 
 
 def test_a_writer_removes_what_killed_ones_left_of_a_checkpoint(path):
     left = path / f".state-000000012-0123abcd.checkpoint.{'a' * 16}.partial"
-    mine = path / ".state-notes.partial"
+    mine = path / ".state-notes"
     for file in (left, mine):
         file.write_bytes(b"part")
     OnlineStore(path).close()
