@@ -99,8 +99,8 @@ def machines(
 ) -> list[dict[str, Any]]:
     """Which steps were, and will be, computed on which kind of machine: each entry a first step and a fingerprint.
 
-    `step` is where the run goes on, on the machines whose fingerprint is `now`. Raises `RunError` where the steps before
-    were computed on another kind, unless `allow_mixed`.
+    `step` is where the run goes on, on the machines whose fingerprint is `now`. Raises `RunError` where the steps
+    before were computed on another kind, unless `allow_mixed`.
     """
     before = before or {}
     first = [{"step": 0, "machine": before["machine"]}] if before.get("machine") else []
