@@ -126,12 +126,11 @@ class Store:
         values that are none.
         """
         with self._lock:
-            parts, order = self._gathered(rows, request, key)
+            parts, encoded, order = self._gathered(rows, request, key)
             self.rows_served += len(rows)
-        for _, waiting in parts:
-            for encoded in waiting:
-                self._decoding.fill(encoded)
-        batch = parts[0][0] if order is None else concatenate([part for part, _ in parts]).take(np.argsort(order))
+        for column in encoded:
+            self._decoding.fill(column)
+        batch = parts[0] if order is None else concatenate(parts).take(np.argsort(order))
         for name, space in self._discrete.items():
             check_discrete(self.view, name, space, batch)
         return batch
@@ -180,22 +179,25 @@ class Store:
 
     def _gathered(
         self, rows: Rows, request: Request, key: tuple[int, int]
-    ) -> tuple[list[tuple[Batch[np.ndarray], list[Encoded]]], np.ndarray | None]:
-        """Batches of all the rows, not decoded yet, and which row of the request each of theirs is: one batch, in the
-        order of the rows (None), but where they lie in more files than may be open at once."""
+    ) -> tuple[list[Batch[np.ndarray]], Sequence[Encoded], np.ndarray | None]:
+        """The rows as batches, what must be decoded before they are whole, and which row of the request each of theirs
+        is: one batch, in the order of the rows (None), but where they lie in more files than may be open at once."""
         plan = self._plan
         if request is not self._request or plan is None:
             plan = self._prepare(request)
-        length = steps_together(rows, request)
+        length = 1 if plan.one_step else steps_together(rows, request)
         if len(rows) * length * plan.step_bytes > SMALL:
             check_room(rows, request, length, plan.row_bytes)
         if not self._open.bounded:
-            return [self._one_batch(plan, rows, key, length)], None
+            batch, encoded = self._one_batch(plan, rows, key, length)
+            return [batch], encoded, None
         portions = self._portions(rows, plan)
         if len(portions) == 1:
-            return [self._portion(rows, request, key, length)], None
+            batch, encoded = self._portion(rows, request, key, length)
+            return [batch], encoded, None
         parts = [self._portion(rows.take(portion), request, key, length) for portion in portions]
-        return parts, np.concatenate(portions)
+        together = [column for _, encoded in parts for column in encoded]
+        return [batch for batch, _ in parts], together, np.concatenate(portions)
 
     def _portions(self, rows: Rows, plan: Plan) -> list[np.ndarray]:
         """Positions in `rows`, shard by shard, in parts of no more files than may be open at once."""
@@ -212,14 +214,14 @@ class Store:
 
     def _portion(
         self, rows: Rows, request: Request, key: tuple[int, int], length: int
-    ) -> tuple[Batch[np.ndarray], list[Encoded]]:
+    ) -> tuple[Batch[np.ndarray], Sequence[Encoded]]:
         """A batch whose files can be open at once."""
         self._ensure(np.unique(rows.shard).tolist(), self._prepare(request).names)
         return self._one_batch(self._prepare(request), rows, key, length)
 
     def _one_batch(
         self, plan: Plan, rows: Rows, key: tuple[int, int], length: int
-    ) -> tuple[Batch[np.ndarray], list[Encoded]]:
+    ) -> tuple[Batch[np.ndarray], Sequence[Encoded]]:
         at = self._locate(plan, rows)
         if at is None:
             self._ensure(np.unique(rows.shard).tolist(), plan.names)
@@ -245,7 +247,7 @@ class Store:
 
     def _locate(self, plan: Plan, rows: Rows) -> np.ndarray | None:
         span = None if plan.one_step else rows.remaining
-        before = steps_before(rows.step, plan.request.history) if plan.request.history else None
+        before = steps_before(rows.step, plan.history) if plan.history else None
         try:
             return plan.addresses.locate(rows, span, before)
         except IndexError as error:
