@@ -40,7 +40,7 @@ class ReplayShard:
         segment of the online store's first `snapshot` records."""
         if self._online is not None and snapshot is not None and snapshot > self._seen:
             self._seen = self._online.refresh()
-            self._store.grow(extended(self._view, self._online.dataset(self._seen)))
+            self._store.extend(extended(self._view, self._online.dataset(self._seen)))
         return pack(self._store.gather(unpack_rows(rows), self._request, (0, 0)))
 
     def fingerprint(self) -> dict[str, str]:

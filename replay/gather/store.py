@@ -74,7 +74,7 @@ class Store:
     @property
     def shards(self) -> tuple[int, ...]:
         """The global numbers of those it may open."""
-        return self._open.held
+        return self._open.assigned
 
     @property
     def open_files(self) -> int:
@@ -86,7 +86,7 @@ class Store:
         """What decodes the columns that need it (library and version), by their kind; see `replay.gather.decoders`."""
         return {kind: DECODERS[kind].version() for kind in self._observations.encoded_kinds}
 
-    def grow(self, view: View, shards: Sequence[int] | None = None) -> None:
+    def extend(self, view: View, shards: Sequence[int] | None = None) -> None:
         """Serve further shards: `view` is the present one with some behind it, because its last member became longer
         or another one was added (see `view.extended`).
 
@@ -94,7 +94,7 @@ class Store:
         that is not the present one to begin with.
         """
         with self._lock:
-            self._open.grow(view, shards)
+            self._open.extend(view, shards)
             self._changed()
 
     def gather(self, rows: Rows, request: Request, key: tuple[int, int] = (0, 0)) -> Batch[np.ndarray]:
@@ -121,7 +121,7 @@ class Store:
           (the sum ended in a terminated step or at the episode's stored end) the row's own action stands in, and
           has_next_action, uint8 (B,), is 0.
 
-        Raises `DataError` for a shard that the store does not hold or that is damaged, for rows outside of
+        Raises `DataError` for a shard that is not assigned to the store or that is damaged, for rows outside of
         it, for columns that the view does not have, for a batch that memory cannot hold, and for flags and discrete
         values that are none.
         """
@@ -166,7 +166,7 @@ class Store:
         return total
 
     def stage(self) -> None:
-        """Copy all shards it holds to the local folder now and verify them there, instead of at first use."""
+        """Copy all shards assigned to it to the local folder now and verify them there, instead of at first use."""
         with self._lock:
             self._open.maps.stage(self._open.files(self.shards, self._open.columns))
 
