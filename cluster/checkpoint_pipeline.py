@@ -25,6 +25,7 @@ from cluster.options import Recipe
 from cluster.roles.train_buffer import chunk_from_arrays
 from cluster.schedule import Schedule
 from learners.algorithm import Algorithm
+from replay.batch import Request
 from replay.errors import DataError
 from replay.spaces import Discrete, Spaces, observation_columns
 from replay.view import View, locate
@@ -59,7 +60,7 @@ def check_pipeline(
         assert view is not None
         expected |= _priorities(view) | _draws(start.pipeline, schedule, chunk, recipe.batch_size)
     if recipe.label_reuse > 1:
-        expected |= _buffer(start.pipeline, schedule, chunk, recipe, spaces, algorithm.requires.kind)
+        expected |= _buffer(start.pipeline, schedule, chunk, recipe, spaces, algorithm.requires)
     _check(where, start.pipeline, expected)
     if recipe.priority_exponent > 0 and view is not None:
         _check_draws(where, start.pipeline, view)
@@ -90,16 +91,20 @@ def _draws(pipeline: Arrays, schedule: Schedule, first: int, size: int) -> dict[
 
 
 def _buffer(
-    pipeline: Arrays, schedule: Schedule, chunk: int, recipe: Recipe, spaces: Spaces, kind: str
+    pipeline: Arrays, schedule: Schedule, chunk: int, recipe: Recipe, spaces: Spaces, request: Request
 ) -> dict[str, Kind]:
     """The last chunks' rows. Labels are as they are: `_check_buffer` compares them with those of the algorithm."""
-    columns = {name: (leaf.dtype, leaf.shape) for name, leaf in observation_columns(spaces.observation).items()}
-    step: dict[str, Kind] = {"action": (spaces.action.dtype, spaces.action.shape)}
+    kind, past = request.kind, (request.history + 1,) if request.history else ()
+    chunk_of = (request.action_chunk,) if request.action_chunk else ()
+    columns = {n: (leaf.dtype, (*past, *leaf.shape)) for n, leaf in observation_columns(spaces.observation).items()}
+    step: dict[str, Kind] = {"action": (spaces.action.dtype, (*chunk_of, *spaces.action.shape))}
     step |= columns | {f"next_{name}": column for name, column in columns.items()}
     step |= dict.fromkeys(("reward", "discount"), ("float32", ()))
     step |= dict.fromkeys(("terminated", "truncated"), ("uint8", ()))
-    if kind != "transitions":
-        step["mask"] = ("uint8", ())
+    if kind != "transitions" or chunk_of:
+        step["mask"] = ("uint8", chunk_of)
+    if past:
+        step |= dict.fromkeys(("history_mask", "next_history_mask"), ("uint8", past))
     row: dict[str, Kind] = {"index": ("int64", ())}
     if recipe.priority_exponent > 0:
         row["weight"] = ("float32", ())
