@@ -56,17 +56,25 @@ class Algorithm(Protocol):
         self,
         observation: Observation,
         state: Any = None,
+        first: Any = None,
         *,
         key: tuple[int, int] | None = None,
         deterministic: bool = True,
     ) -> tuple[NDArray[Any], Any]:
-        """Actions in the environment's units, for one observation or for a stack of them.
+        """Actions in the environment's units, for one observation or for a stack of B, and the state for the next call.
+
+        The state is the algorithm's own, of these B rows: the caller hands it back with the next observations of the
+        same rows, and does not look into it. It is None at the first call, and stays None where nothing is remembered.
+        `first`, bool (B,), marks the rows in which an episode begins: the algorithm makes its own initial state for
+        them, so that environments side by side may begin at different times. Without a state every row begins;
+        `first` may be left out where no other episode begins.
 
         Nested dictionaries are flattened by their keys, and pictures with their channels first turned, as they are in
         data. `key` (seed, sequence) addresses the sampling noise and is needed unless `deterministic`.
 
         Raises `LearnerError`, naming the part, what was found and what expected, for another shape, type or set of
-        keys than the data has, for NaN and infinities, and for values outside a `Discrete` space.
+        keys than the data has, for NaN and infinities, and for values outside a `Discrete` space; for a state of other
+        rows, and a `first` that is not one boolean a row.
         """
 
     def log_prob(self, observation: Observation, action: Any) -> NDArray[np.float32] | None:

@@ -20,9 +20,14 @@ Kernel = Literal["laplacian", "gaussian"]
 # --- Imitation: BC, TD3+BC (2106.06860), ReBRAC (2305.09836), FQL (2502.02538) ---
 
 
-def squared_error(prediction: Tensor, action: Tensor) -> Tensor:
-    """The mean over the action's elements of the squared error, (B,)."""
-    return (prediction - action).square().mean(-1)
+def squared_error(prediction: Tensor, action: Tensor, present: Tensor | None = None) -> Tensor:
+    """The mean over the action's elements of the squared error, (B,).
+
+    Of a chunk, elements that are not `present` count as no error and are divided by all the same, so that each action
+    of the data weighs the same.
+    """
+    error = (prediction - action).square()
+    return (error if present is None else error * present).mean(-1)
 
 
 def cloning_policy_loss(q: Tensor, policy_action: Tensor, action: Tensor, scale: Tensor) -> Tensor:

@@ -11,18 +11,23 @@ import torch
 from torch import Tensor
 
 from learners.base.augmentation import Crops
-from learners.base.checks import check_batch
+from learners.base.checks import HISTORY_MASKS, check_batch
 from learners.base.inputs import Inputs
 from learners.networks.encoders import Encoder, Features
+from learners.networks.history import History
 from learners.networks.normaliser import Normaliser
 from replay.batch import Batch, Request
 from replay.spaces import Spaces
 
 
 class Encoding:
-    """`shared` is the encoder that all networks read from, where there is one."""
+    """`shared` is the encoder that all networks read from, where there is one; `history` is how many observations
+    before the present one they read beside it."""
 
-    def __init__(self, spaces: Spaces, normaliser: Normaliser, shared: Encoder | None, device: torch.device) -> None:
+    def __init__(
+        self, spaces: Spaces, normaliser: Normaliser, shared: Encoder | None, device: torch.device, *, history: int = 0
+    ) -> None:
+        self._history = History(history)
         self._spaces = spaces
         self._normaliser = normaliser
         self._shared = shared
@@ -51,11 +56,17 @@ class Encoding:
         observations: dict[str, Any] = dict.fromkeys(("observation", "next_observation"))
         for name in observations:
             if name in reads:
-                features = self.features(getattr(batch, name))
+                features = self.features(getattr(batch, name), getattr(batch, HISTORY_MASKS[name]))
                 observations[name] = features if crops is None else crops(features, batch, f"{purpose}/{name}")
+        action, present = self._normaliser.action(self.tensor(batch.action)), None
+        if request.action_chunk:
+            steps = self.tensor(batch.mask).to(action.dtype)
+            present = steps.unsqueeze(-1).expand_as(action).flatten(1)
+            # What stands where a step does not exist is nothing that anybody did, and must not reach a network.
+            action = torch.where(present > 0, action.flatten(1), 0.0)
         return Inputs(
             **observations,
-            action=self._normaliser.action(self.tensor(batch.action)),
+            action=action,
             reward=self.tensor(batch.reward),
             discount=self.tensor(batch.discount),
             weight=None if batch.weight is None else self.tensor(batch.weight),
@@ -63,15 +74,18 @@ class Encoding:
             labels={},
             noise=noise,
             extras={name: self.tensor(extra) for name, extra in batch.extras.items()},
+            present=present,
         )
 
-    def features(self, observation: Any) -> Features:
-        """An observation as it is in a batch, on the device and normalised."""
-        return self._normaliser.observation(
+    def features(self, observation: Any, history_mask: Any = None) -> Features:
+        """An observation as it is in a batch, on the device, normalised, and joined with its history where there is
+        one, (B, H + 1, ...), of which `history_mask` (B, H + 1) says what there is."""
+        found = self._normaliser.observation(
             {name: self.tensor(part) for name, part in observation.items()}
             if isinstance(observation, Mapping)
             else self.tensor(observation)
         )
+        return self._history.joined(found, self.tensor(history_mask)) if self._history.steps else found
 
     def embedded(self, observation: Features | None) -> Any:
         """By the shared encoder, where there is one."""

@@ -110,18 +110,30 @@ class TorchAlgorithm(ABC):
         )
         self.requires: Request = self._scaled(config.request())
         self.normaliser.to(self.device)
-        self.action_size = self.normaliser.action_size
+        history, chunk = self.requires.history, self.requires.action_chunk
+        if chunk and isinstance(spaces.action, Discrete):
+            raise LearnerError(
+                f"action_chunk: found {chunk} with {spaces.action}, expected continuous actions (a Box); leave it out."
+            )
+        self.action_size = self.normaliser.action_size * max(1, chunk)
+        """Numbers of an action, or of a chunk of them, as networks read and write it."""
         self._noise = BatchNoise(self.device)
         self._targets = TargetNetworks()
         self.target_vectors = self._targets.vectors
         with randomness.initialisation(seed, self.device):
-            self.networks = NetworkFactory(self.normaliser, config, discrete=isinstance(spaces.action, Discrete))
+            self.networks = NetworkFactory(
+                self.normaliser,
+                config,
+                discrete=isinstance(spaces.action, Discrete),
+                history=history,
+                action_chunk=chunk,
+            )
             self.build()
-        self._encoding = Encoding(spaces, self.normaliser, self.networks.shared, self.device)
+        self._encoding = Encoding(spaces, self.normaliser, self.networks.shared, self.device, history=history)
         self._crops = Crops(self._noise, self.normaliser.images, config.random_crop)
         self._dropout = DropoutMasks(self._noise, [self.modules[name] for name in self.optimiser.groups])
         self._density = Density(spaces, self.normaliser, self._encoding)
-        self._acting = Acting(spaces, self.normaliser, self._encoding, self.device)
+        self._acting = Acting(spaces, self.normaliser, self._encoding, self.device, history=history, action_chunk=chunk)
         self._losses = compiled(self._losses_of, self.device) if compile else self._losses_of
         self._bootstrap = compiled(self._bootstrap_of, self.device) if compile else self._bootstrap_of
 
@@ -341,11 +353,12 @@ class TorchAlgorithm(ABC):
         self,
         observation: Observation,
         state: Any = None,
+        first: Any = None,
         *,
         key: tuple[int, int] | None = None,
         deterministic: bool = True,
     ) -> tuple[NDArray[Any], Any]:
-        return self._acting(self.policy_action, observation, state, key=key, deterministic=deterministic)
+        return self._acting(self.policy_action, observation, state, first, key=key, deterministic=deterministic)
 
     @torch.no_grad()
     def log_prob(self, observation: Observation, action: Any) -> NDArray[np.float32] | None:

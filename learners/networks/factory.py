@@ -7,6 +7,7 @@ from typing import Any
 from learners.base.config import CommonConfig
 from learners.networks.critics import Critic, DiscreteCritic, EnsembleCritic, Value
 from learners.networks.encoders import Encoder, Identity, ImpalaEncoder
+from learners.networks.history import History
 from learners.networks.normaliser import Normaliser
 from learners.networks.policies import (
     CategoricalPolicy,
@@ -24,24 +25,28 @@ class NetworkFactory:
     `trains_encoder=True` when it makes its policy.
     """
 
-    def __init__(self, normaliser: Normaliser, config: CommonConfig, *, discrete: bool) -> None:
-        self._normaliser = normaliser
+    def __init__(
+        self, normaliser: Normaliser, config: CommonConfig, *, discrete: bool, history: int = 0, action_chunk: int = 0
+    ) -> None:
+        """Observations come with as many as `history` before them (`History`), and actions in chunks of that many,
+        joined to one vector, where `action_chunk` is not 0."""
+        seen = History(history)
+        self._images, self._vector_size = seen.images(normaliser), seen.vector_size(normaliser)
         self._config = config
         self._discrete = discrete
         self._values: dict[str, Any] = {"layer_norm": config.layer_norm, "dropout": config.value_dropout}
         self._policies: dict[str, Any] = {"dropout": config.dropout}
-        self.action_size = normaliser.action_size
-        self.shared = self._image_encoder() if normaliser.images and config.encoder == "shared" else None
+        self.action_size = normaliser.action_size * max(1, action_chunk)
+        self.shared = self._image_encoder() if self._images and config.encoder == "shared" else None
 
     def encoder(self, *, trains_encoder: bool) -> Encoder:
         """For one network: its own, or a window to the shared one."""
         if self.shared is not None:
             return Identity(self.shared.size, detach=not trains_encoder)
-        return self._image_encoder() if self._normaliser.images else Identity(self._normaliser.vector_size)
+        return self._image_encoder() if self._images else Identity(self._vector_size)
 
     def _image_encoder(self) -> Encoder:
-        normaliser = self._normaliser
-        return ImpalaEncoder(normaliser.images, normaliser.vector_size, width=self._config.encoder_width)
+        return ImpalaEncoder(self._images, self._vector_size, width=self._config.encoder_width)
 
     # --- Values ---
 

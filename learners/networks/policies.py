@@ -64,6 +64,12 @@ class GaussianPolicy(EncodedMLP):
         mean, log_std = self(observation)
         return normal_log_prob(action, mean, log_std)
 
+    def log_prob_of(self, observation: Features, action: Tensor, present: Tensor) -> Tensor:
+        """log π of those elements of the action that are `present`, (B, A) of ones and zeros, whatever the others are:
+        (B,)."""
+        mean, log_std = self(observation)
+        return (normal_log_probs((action - mean) * torch.exp(-log_std), log_std) * present).sum(-1)
+
     def act(self, observation: Features, noise: Tensor | None) -> Tensor:
         """(…, B, A), clipped to [-1, 1]."""
         mean, log_std = self(observation)
@@ -126,6 +132,18 @@ LikelihoodPolicy = GaussianPolicy | CategoricalPolicy
 """What methods that only need log π(a∣s) of the data's actions train, by the kind of the actions."""
 
 
+def log_likelihood(policy: LikelihoodPolicy, observation: Features, action: Tensor, present: Tensor | None) -> Tensor:
+    """log π(a∣s), (B,); of a chunk, that of the actions which are `present` (`Inputs.present`).
+
+    A sum over these actions, not their mean: it is what log π says of a chunk that an episode's end has cut short, and
+    each action of the data counts the same, in however many chunks it lies and wherever in them.
+    """
+    if present is None:
+        return policy.log_prob(observation, action)
+    assert isinstance(policy, GaussianPolicy), "chunks are of continuous actions"
+    return policy.log_prob_of(observation, action, present)
+
+
 def one_hot_choice(scores: Tensor, noise: Tensor | None) -> Tensor:
     """The best of n actions as a one-hot vector; with `noise` a draw from softmax(scores).
 
@@ -150,7 +168,12 @@ def normal_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
 
 def standard_log_prob(standardised: Tensor, log_std: Tensor) -> Tensor:
     """The same for a given (x − mean) / std, as a sampler has it before it has x."""
-    return (-0.5 * standardised.square() - log_std - 0.5 * math.log(2.0 * math.pi)).sum(-1)
+    return normal_log_probs(standardised, log_std).sum(-1)
+
+
+def normal_log_probs(standardised: Tensor, log_std: Tensor) -> Tensor:
+    """Of each element, (…, A)."""
+    return -0.5 * standardised.square() - log_std - 0.5 * math.log(2.0 * math.pi)
 
 
 def tanh_log_jacobian(raw: Tensor) -> Tensor:
