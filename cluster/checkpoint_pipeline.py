@@ -45,7 +45,7 @@ def check_pipeline(
 
     `view` is that of the logs, which draws by priorities are from.
     """
-    schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
+    schedule = recipe.schedule
     chunk = -(-start.step // recipe.chunk_steps)
     expected: dict[str, Kind] = {}
     if not recipe.fused:

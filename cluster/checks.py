@@ -69,9 +69,9 @@ def check_actors(actors: Actors, *, allow_mixed: bool) -> dict[str, str]:
     in the last bits, unless `allow_mixed`.
     """
     backend = actors.backend
-    others = [*actors.evaluators, actors.writer, *actors.runners]
+    others = [*actors.evaluators, *actors.writers, *actors.runners]
     waiting = [backend.call(shard, "rows_served") for shard in actors.shards]
-    waiting += [backend.call(actor, "ready") for actor in others if actor is not None]
+    waiting += [backend.call(actor, "ready") for actor in others]
     fingerprints = [backend.call(updater, "fingerprint") for updater in actors.updaters]
     ours: dict[str, str] = backend.get(actors.learners.ask("fingerprint"))
     for reference in waiting:

@@ -7,7 +7,6 @@ import math
 from cluster.backends.placement import joins_a_cluster
 from cluster.loop import IN_FLIGHT
 from cluster.options import OnlineRecipe, Recipe, Topology
-from cluster.schedule import Schedule
 from learners.algorithm import Algorithm
 from replay.batch import Request
 from replay.memory import require
@@ -29,7 +28,7 @@ def check_batches(
     if joins_a_cluster(topology):
         return
     request = algorithm.requires
-    schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
+    schedule = recipe.schedule
     ahead = max(recipe.depth, IN_FLIGHT if recipe.fused and not recipe.priority_exponent else 0)
     ahead = min(ahead, schedule.chunks - 1)
     draws = len(schedule.draws_of(0)) * (ahead + 1)

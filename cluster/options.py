@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cluster import ranges
 from cluster.errors import RunError
 from cluster.limiter import SamplesToInserts, gradient_steps
+from cluster.schedule import Schedule
 from cluster.settings import ADDRESS, DEVICE, EXPRESSION, NAME, PATH, VECTORIZATION, Held, hold
 from replay.ranges import Range
 
@@ -53,6 +54,11 @@ class Recipe:
             )
         if self.fused and self.label_reuse > 1:
             raise RunError("--label-reuse: a fused run has no labels to reuse; add --updaters 1 or more.")
+
+    @property
+    def schedule(self) -> Schedule:
+        """Which steps, draws and weights each chunk takes."""
+        return Schedule(self.steps, self.chunk_steps, self.depth, self.label_reuse)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from replay.batch import Batch
 
 @dataclass(frozen=True)
 class LabelledChunk:
-    """The rows of a chunk and their labels, both with leading dimension (draws · B)."""
+    """The rows of a chunk and their labels, both with leading dimension (draws · B), or (draws · B / w) of one of w
+    learners."""
 
     batch: Batch[Any]
     targets: dict[str, NDArray[Any]] | None
@@ -42,18 +43,30 @@ class BellmanUpdater:
         weights: Weights,
         seed: int,
         draws: range,
+        ranks: int,
         assembly: Assembly,
         *parts: Packed,
-    ) -> LabelledChunk:
-        """One call of `targets` for each draw, on exactly its rows: what the fused run would compute, bit for bit."""
+    ) -> LabelledChunk | list[LabelledChunk]:
+        """One call of `targets` for each draw, on exactly its rows: what the fused run would compute, bit for bit.
+
+        Where there are several `ranks`, one labelled chunk for each: its rows of every draw.
+        """
         if version != self._version:
             self._algorithm.load_target_weights(weights)
             self._version = version
         batch = assemble(assembly, parts)
-        return LabelledChunk(batch, label(self._algorithm, batch, seed, draws))
+        labelled = LabelledChunk(batch, label(self._algorithm, batch, seed, draws))
+        return labelled if ranks == 1 else [part_of_rank(labelled, rank, ranks, len(draws)) for rank in range(ranks)]
 
     def fingerprint(self) -> dict[str, str]:
         return process.fingerprint(self._device)
+
+
+def part_of_rank(chunk: LabelledChunk, rank: int, ranks: int, draws: int) -> LabelledChunk:
+    """The rows of one of `ranks` learners, an equal part of each of the chunk's draws, in their order."""
+    of_rank = np.arange(len(chunk.batch)).reshape(draws, ranks, -1)[:, rank].reshape(-1)
+    targets = None if chunk.targets is None else {name: label[of_rank] for name, label in chunk.targets.items()}
+    return LabelledChunk(chunk.batch.take(of_rank), targets)
 
 
 def label(algorithm: learners.Algorithm, batch: Batch[Any], seed: int, draws: range) -> dict[str, NDArray[Any]]:
