@@ -152,7 +152,7 @@ def against_fused(dataset: Dataset, options: Any) -> dict[str, list[float]]:
 
 
 def growing(dataset: Dataset, options: Any) -> dict[int, list[float]]:
-    """Steps per second by number of updaters, each label taking a fixed time. One set of actors, of which some are used."""
+    """Steps per second by number of updaters, each label taking a fixed time. Of one set of actors, some are used."""
     most = max(options.updaters)
     spec = WaitingSpec("qtopt", SMALL, dataset.spaces, None, 0, delay=options.delay)
     # Filling and emptying the pipeline takes D chunks each, of which nothing is measured.

@@ -83,7 +83,9 @@ def _draws(pipeline: Arrays, schedule: Schedule, first: int, size: int) -> dict[
     while any(name.startswith(f"rows.{chunk}.") for name in pipeline):
         for draw in range(len(schedule.draws_of(chunk))):
             start = f"rows.{chunk}.{draw:03d}."
-            expected |= {f"{start}{field}": ("int64", (size,)) for field in ROW_FIELDS}
+            # Earlier versions wrote no steps.
+            fields = (*ROW_FIELDS, "step") if f"{start}step" in pipeline else ROW_FIELDS
+            expected |= {f"{start}{field}": ("int64", (size,)) for field in fields}
             expected[f"{start}weight"] = ("float32", (size,))
         chunk += 1
     return expected
@@ -140,8 +142,8 @@ def _check_draws(where: Path, pipeline: Arrays, view: View) -> None:
             rows = locate(view, pipeline[name])
         except DataError as error:
             raise _refusal(where, name, f"is of no transitions ({error})") from error
-        for field in ROW_FIELDS:
-            if not np.array_equal(getattr(rows, field), pipeline[start + field]):
+        for field in (*ROW_FIELDS, "step"):
+            if not np.array_equal(getattr(rows, field), pipeline.get(start + field, getattr(rows, field))):
                 raise _refusal(where, start + field, "is not that of its index")
         weight = pipeline[f"{start}weight"]
         if not ((weight >= 0) & (weight <= 1)).all():
