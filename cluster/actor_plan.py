@@ -124,4 +124,6 @@ def _shard_actors(view: View, topology: Topology) -> int:
 
 
 def _updaters(recipe: Recipe, topology: Topology) -> int:
-    return 0 if recipe.fused else max(1, topology.bellman_updaters.count)
+    """Where the learner computes its own labels and nothing is imagined, there is nothing to do for them."""
+    idle = recipe.fused and recipe.imagine_every is None
+    return 0 if idle else max(1, topology.bellman_updaters.count)

@@ -34,8 +34,9 @@ def check_batches(
     draws = len(schedule.draws_of(0)) * (ahead + 1)
     if recipe.label_reuse > 1:
         draws += len(schedule.steps_of(0))  # the train buffer
-    rows = recipe.batch_size * (draws + held)
-    weights = algorithm.target_weights().nbytes * (min(recipe.depth, schedule.chunks) + 1)
+    rows = recipe.batch_size * (draws + held) + (recipe.imagined_capacity or 0)
+    published = algorithm.imagine_weights() if recipe.fused else algorithm.target_weights()
+    weights = published.nbytes * (min(recipe.depth, schedule.chunks) + 1)
     require(
         rows * row_bytes(spaces, request, view) + weights,
         f"--batch-size {recipe.batch_size}, --chunk-steps {recipe.chunk_steps}, --depth {recipe.depth}",

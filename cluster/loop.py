@@ -18,6 +18,7 @@ from cluster.actors import Actors
 from cluster.backends.backend import ActorEndedError, Reference
 from cluster.checkpoint import Checkpoint
 from cluster.gathered import Gathered
+from cluster.imagination import Imagination
 from cluster.run import Run
 from cluster.source import Source
 from cluster.updater_pool import PendingLabels, UpdaterPool
@@ -38,6 +39,8 @@ class PendingChunk:
     """The rows of each learner, where it computes its own labels; else nothing."""
     labels: PendingLabels | None
     """Those of all learners, where updaters make them."""
+    imagined: list[PendingLabels]
+    """Imagined rows that the learner is given before it trains on the chunk."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,13 @@ class Loop:
         self._schedule = run.recipe.schedule
         self._prioritised = run.recipe.priority_exponent > 0
         # Rows alone depend on nothing: a fused run asks for them a little ahead, however shallow its pipeline.
-        alone = run.recipe.fused and not self._prioritised
+        alone = run.recipe.fused and not self._prioritised and run.recipe.imagine_every is None
         self._ahead = max(run.recipe.depth, IN_FLIGHT) if alone else run.recipe.depth
         self._updaters = UpdaterPool(actors.updaters, actors.backend, late_seconds=run.topology.late_chunk_seconds)
+        self._imagination = Imagination(run, actors, self._updaters)
         self._pending_chunks: dict[int, PendingChunk] = {}
         self._versions: dict[int, Reference] = {}
-        """Published weights that chunks are still to be labelled with."""
+        """Published weights that chunks are still to be labelled, or transitions imagined, with."""
         self._pending: deque[Callable[[], None]] = deque()
         self._evaluations: dict[int, Evaluation] = {}
         self._next_request = self._next_train = 0
@@ -85,7 +89,7 @@ class Loop:
 
     @property
     def labelled_by(self) -> list[int]:
-        """Chunks that each updater labelled and the learner took."""
+        """Chunks that each updater labelled and the learner took, and batches that it imagined."""
         return self._updaters.answered_by
 
     def run(self, start: Checkpoint | None) -> None:
@@ -112,6 +116,8 @@ class Loop:
         if start is None or start.step == 0:
             if not self._recipe.fused:
                 self._versions[0] = learners.ask("target_weights")
+            elif self._schedule.imagined_by(0):
+                self._versions[0] = learners.ask("imagine_weights")
             if self._actors.evaluators:
                 self._evaluate(0, learners.ask("policy_weights"))
                 # In one process it is there: an environment that cannot be used ends the run before it begins.
@@ -146,13 +152,16 @@ class Loop:
         draws = self._schedule.draws_of(chunk)
         rows = self._source.draw(chunk, draws) if drawn is None else drawn
         snapshot, ranks = self._source.snapshot(chunk), self._actors.learners.count
+        version = self._schedule.version_for(chunk)
         if self._recipe.fused:
+            imagined = []
+            if self._schedule.imagines(chunk):
+                imagined = self._imagination.ask(chunk, version, self._versions[version])
             of_ranks = [_of_rank(rows, rank, ranks) for rank in range(ranks)]
             gathered = [self._actors.gather(concatenate_rows(part), snapshot) for part in of_ranks]
-            self._pending_chunks[chunk] = PendingChunk(self._kept(rows), gathered, None)
+            self._pending_chunks[chunk] = PendingChunk(self._kept(rows), gathered, None, imagined)
             return
         whole = self._actors.gather(concatenate_rows(rows), snapshot)
-        version = self._schedule.version_for(chunk)
         labels = self._updaters.ask(
             "label",
             version,
@@ -164,7 +173,7 @@ class Loop:
             *whole.parts,
             returns=self._parts,
         )
-        self._pending_chunks[chunk] = PendingChunk(self._kept(rows), [], labels)
+        self._pending_chunks[chunk] = PendingChunk(self._kept(rows), [], labels, [])
 
     def _kept(self, rows: list[Rows]) -> list[Rows]:
         """Draws that cannot be repeated, for a checkpoint: those by priorities, which change."""
@@ -180,8 +189,14 @@ class Loop:
 
     def _train(self, chunk: int) -> None:
         asked, learners = self._pending_chunks[chunk], self._actors.learners
+        if asked.imagined:
+            rows = [self._updaters.answer(pending, learners.check)[0] for pending in asked.imagined]
+            entered = learners.ask("remember", *rows)
+            self._pending.append(lambda: learners.get(entered))
         if asked.labels is None:
             report = learners.train_fused(chunk, asked.gathered)
+            if self._schedule.imagined_by(chunk + 1):
+                self._versions[chunk + 1] = learners.ask("imagine_weights")
         else:
             labelled = self._updaters.answer(asked.labels, learners.check)
             labelled = labelled if len(labelled) == learners.count else labelled * learners.count

@@ -89,7 +89,7 @@ class LogSource(Source):
                 self._view,
                 seed=recipe.seed,
                 sequence=sequence,
-                count=recipe.batch_size,
+                count=recipe.logged_rows(sequence),
                 shards_per_draw=recipe.shards_per_draw,
                 kind=self._request.kind,
             )

@@ -1,8 +1,9 @@
-"""BellmanUpdater: labels chunks of transitions with the targets of published weights, in the manner of QT-Opt."""
+"""BellmanUpdater: labels chunks of transitions with the targets of published weights, in the manner of QT-Opt, or
+imagines transitions with them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from cluster.build import AlgorithmSpec
 from cluster.routing import Assembly, assemble
 from cluster.serialization import Packed
 from learners.algorithm import Algorithm, Weights
+from learners.errors import LearnerError
 from replay.batch import Batch
 
 
@@ -35,7 +37,8 @@ class BellmanUpdater:
         process.prepare(threads, device)
         self._device = device
         self._algorithm: Algorithm = spec.create(process.device_of(device, "bellman_updater"))
-        self._version = -1
+        self._loaded = ("", -1)
+        """Of which weights, target or imagine, it has which version."""
 
     def label(
         self,
@@ -51,15 +54,43 @@ class BellmanUpdater:
 
         Where there are several `ranks`, one labelled chunk for each: its rows of every draw.
         """
-        if version != self._version:
+        if self._loaded != ("target", version):
             self._algorithm.load_target_weights(weights)
-            self._version = version
+            self._loaded = ("target", version)
         batch = assemble(assembly, parts)
         labelled = LabelledChunk(batch, label(self._algorithm, batch, seed, draws))
         return labelled if ranks == 1 else [part_of_rank(labelled, rank, ranks, len(draws)) for rank in range(ranks)]
 
+    def imagine(
+        self, version: int, weights: Weights, key: tuple[int, int], assembly: Assembly, *parts: Packed
+    ) -> Batch[NDArray[Any]]:
+        """What the algorithm's `imagine` makes of these starts. Raises `LearnerError` where it has other columns than
+        they have."""
+        if self._loaded != ("imagine", version):
+            self._algorithm.load_imagine_weights(weights)
+            self._loaded = ("imagine", version)
+        starts = replace(assemble(assembly, parts), key=key)
+        imagined = self._algorithm.imagine(starts)
+        imagined = replace(imagined, index=np.full(len(imagined), -1, np.int64))
+        check_imagined(starts, imagined)
+        return imagined
+
     def fingerprint(self) -> dict[str, str]:
         return process.fingerprint(self._device)
+
+
+def check_imagined(starts: Batch[NDArray[Any]], imagined: Batch[NDArray[Any]]) -> None:
+    """Raises `LearnerError` unless both can be rows of one batch."""
+    expected, found = ({name: _kind(array) for name, array in batch.columns()} for batch in (starts, imagined))
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise LearnerError(
+                f"imagine: {name} is {found.get(name, 'missing')}, expected {expected.get(name, 'no such column')}."
+            )
+
+
+def _kind(array: NDArray[Any]) -> str:
+    return f"{array.dtype} (B{''.join(f', {size}' for size in array.shape[1:])})"
 
 
 def part_of_rank(chunk: LabelledChunk, rank: int, ranks: int, draws: int) -> LabelledChunk:
