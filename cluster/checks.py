@@ -32,7 +32,7 @@ def check_algorithm(algorithm: Algorithm, recipe: Recipe, topology: Topology) ->
     if not recipe.fused and not algorithm.has_targets:
         raise RunError(f"--updaters: {recipe.algorithm} has no targets to compute; leave the option out.")
     if recipe.imagine_every is not None and not algorithm.imagines:
-        raise RunError(f"imagine_every: {recipe.algorithm} has no model to imagine by; leave it out.")
+        raise RunError(f"--imagine-every: {recipe.algorithm} has no model to imagine by; leave it out.")
     if recipe.imagine_every is not None and topology.learners.count > 1:
         raise RunError("--learners: imagined transitions are one learner's; leave the option out.")
     if recipe.batch_size % topology.learners.count:

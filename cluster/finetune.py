@@ -97,7 +97,7 @@ def finetune(
         if recipe.shards_per_draw is not None:
             raise RunError("--shards-per-draw: draws of fine-tuning are from all shards; leave the option out.")
         if recipe.imagine_every is not None:
-            raise RunError("imagine_every: transitions are imagined in runs on logs alone; leave it out.")
+            raise RunError("--imagine-every: transitions are imagined in runs on logs alone; leave it out.")
         validation = validation_view(datasets, recipe)
         check_batches(recipe, topology, spaces, algorithm, logged, held=held_batches(logged, validation))
         check_environments(online, topology)

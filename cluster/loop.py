@@ -157,7 +157,7 @@ class Loop:
             imagined = []
             if self._schedule.imagines(chunk):
                 imagined = self._imagination.ask(chunk, version, self._versions[version])
-            of_ranks = [_of_rank(rows, rank, ranks) for rank in range(ranks)]
+            of_ranks = [rows_of_rank(rows, rank, ranks) for rank in range(ranks)]
             gathered = [self._actors.gather(concatenate_rows(part), snapshot) for part in of_ranks]
             self._pending_chunks[chunk] = PendingChunk(self._kept(rows), gathered, None, imagined)
             return
@@ -275,7 +275,7 @@ class Loop:
             self._pending.popleft()()
 
 
-def _of_rank(rows: list[Rows], rank: int, ranks: int) -> list[Rows]:
+def rows_of_rank(rows: list[Rows], rank: int, ranks: int) -> list[Rows]:
     """The rows of one of the learners: an equal part of each draw, in their order."""
     if ranks == 1:
         return rows

@@ -68,25 +68,26 @@ class Recipe:
 
     def _check_imagining(self) -> None:
         every, share = self.imagine_every, self.imagined_share
-        parts = ("imagine_starts", "imagined_capacity", "imagined_share")
-        for name in parts:
-            if (getattr(self, name) is None) != (every is None):
-                what = (
-                    f"has no effect without imagine_every; leave {name} out" if every is None else "is needed with it"
+        for name in ("imagine_starts", "imagined_capacity", "imagined_share"):
+            option, given = f"--{name.replace('_', '-')}", getattr(self, name)
+            if every is None and given is not None:
+                raise RunError(
+                    f"{option}: found {given}, but nothing is imagined without --imagine-every; leave it out."
                 )
-                raise RunError(f"{name}: found {getattr(self, name)}, and imagine_every {every}: {name} {what}.")
+            if every is not None and given is None:
+                raise RunError(f"{option}: not given, expected with --imagine-every {every}; give it.")
         if every is None or share is None:
             return
         if every % self.chunk_steps:
-            raise RunError(f"imagine_every: found {every}, expected a multiple of --chunk-steps {self.chunk_steps}.")
+            raise RunError(f"--imagine-every: found {every}, expected a multiple of --chunk-steps {self.chunk_steps}.")
         if not self.fused or self.priority_exponent > 0:
             raise RunError(
-                "imagine_every: expected a fused run without --priority-exponent: the learner, which holds what was "
+                "--imagine-every: expected a fused run without --priority-exponent: the learner, which holds what was "
                 "imagined, computes the labels."
             )
         if math.ceil(share * self.batch_size) >= self.batch_size:
             raise RunError(
-                f"imagined_share: {share:g} of --batch-size {self.batch_size} leaves no logged transitions; lower it."
+                f"--imagined-share: {share:g} of --batch-size {self.batch_size} leaves no logged transitions; lower it."
             )
 
     @property
