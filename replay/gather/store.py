@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,23 @@ import numpy as np
 
 from replay import images
 from replay.batch import Batch, Request, concatenate
-from replay.draw import TRAIN, draw
+from replay.draw import draw
 from replay.errors import DataError
 from replay.gather.addresses import Addresses, keep_freed_memory
-from replay.gather.batch_checks import SMALL, STEP_BYTES, check_discrete, check_flags, check_room, no_flags
+from replay.gather.batch_checks import (
+    SMALL,
+    STEP_BYTES,
+    check_choices,
+    check_discrete,
+    check_flags,
+    check_room,
+    no_flags,
+)
 from replay.gather.derived_columns import following, returns_to_go
 from replay.gather.open_shards import OpenShards
+from replay.gather.relabelled import check_asked, of_tasks, towards_goals
 from replay.gather.returns import backward, n_step
+from replay.random_words import TRAIN
 from replay.ranges import shown
 from replay.records import listed
 from replay.rows import Rows
@@ -60,6 +71,7 @@ class Store:
         self._plans: dict[Request, _Plan] = {}  # emptied when a file is opened or closed
         self._request: Request | None = None
         self._plan: _Plan | None = None
+        self._observing: Addresses | None = None
 
     @property
     def view(self) -> View:
@@ -103,16 +115,71 @@ class Store:
           (the sum ended in a terminated step or at the episode's stored end) the row's own action stands in, and
           has_next_action, uint8 (B,), is 0.
 
+        Where the request has goals or tasks, rewards are those of the rows' goals or tasks. Goals are joined where the
+        rows have them, and may lie in other stores, which `observe` them, where they do not.
+
         Raises `DataError` for a shard that the store does not hold or that is damaged, for rows outside of
         it, for columns that the view does not have, for a batch that memory cannot hold, and for flags and discrete
         values that are none.
         """
+        check_asked(rows, request)
         with self._lock:
             batch = self._gather(rows, request, key, _steps(rows, request))
             self.rows_served += len(rows.index)
             for name, space in self._discrete.items():
                 check_discrete(self.view, name, space, batch)
-            return batch
+            if rows.task is not None:
+                batch = replace(batch, task=rows.task)
+            if request.goals is not None and rows.reached is not None:
+                batch = towards_goals(batch, rows.reached, request)
+            return batch if rows.goal is None else replace(batch, goal=self.observe(rows.goal))
+
+    def observe(self, rows: Rows) -> Any:
+        """The observations of these rows, (B, ...) or a dictionary of them. They may stand after the last action of
+        their episodes, where no step remains. Raises `DataError` as `gather` does."""
+        # An address is of a step: the last observation is the one after the last step.
+        after = (rows.remaining == 0).astype(np.int64)
+        steps = replace(rows, row=rows.row - after)
+        with self._lock:
+            shards = np.unique(rows.shard).tolist() if self._open.bounded else []
+            if len(shards) > 1 and len(self._open.files(shards, self._observations)) > self._open.maps.max_maps:
+                return self._observe_halves(rows, shards[len(shards) // 2])
+            self._ensure(shards, self._observations)
+            addresses = self._observed()
+            at = addresses.locate(steps)
+            if at is None:
+                self._ensure(np.unique(rows.shard).tolist(), self._observations)
+                addresses = self._observed()
+                at = addresses.locate(steps)
+                if at is None:
+                    raise DataError("store: rows outside of their shard: they were located in another view.")
+            found = self._nest(
+                {
+                    name: self._decode(name, rows, np.zeros((len(rows), 1), np.int64))[:, 0]
+                    if name in self._pictures
+                    else addresses.take(name, at, after)
+                    for name in self._observations
+                }
+            )
+            for name, space in self._discrete.items():
+                if name != "action":
+                    check_choices(self.view, name, space, [found])
+            return found
+
+    def _observed(self) -> Addresses:
+        """Where observations lie, as the files are open now."""
+        if self._observing is None:
+            self._observing = self._open.addresses(self._observations)
+        return self._observing
+
+    def _observe_halves(self, rows: Rows, middle: int) -> Any:
+        """Observations that need more files than may be open at once, of the shards before `middle` and the others."""
+        later = rows.shard >= middle
+        parts = [self.observe(rows.take(part)) for part in (~later, later)]
+        order = np.argsort(np.argsort(later, kind="stable"), kind="stable")
+        if self._nested:
+            return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+        return np.concatenate(parts)[order]
 
     def episode(self, shard: int, first_row: int, length: int) -> dict[str, np.ndarray | list[bytes]]:
         """One episode as it is stored: (T + 1, ...) arrays by column name, pictures as encoded bytes."""
@@ -187,7 +254,7 @@ class Store:
         """One-step transitions: what nearly every training step asks for, and so spared whatever can be."""
         take = plan.addresses.take
         observation, next_observation = self._pair(plan, at, rows, None)
-        reward = take("reward", at)
+        reward = take("reward", at) if rows.task is None else self._reward(plan, at, rows)
         if plan.scaled:
             reward = request.scaled(reward)
         terminated, truncated = plan.addresses.flags(at)
@@ -218,7 +285,7 @@ class Store:
     ) -> Batch[np.ndarray]:
         take = plan.addresses.take
         steps = np.minimum(np.arange(length), rows.remaining[:, None] - 1)
-        reward = request.scaled(take("reward", at, steps))
+        reward = request.scaled(self._reward(plan, at, rows, steps))
         flags = (
             check_flags(self.view, take("terminated", at, steps)),
             check_flags(self.view, take("truncated", at, steps)),
@@ -252,7 +319,7 @@ class Store:
         steps = np.minimum(np.arange(length + 1), rows.remaining[:, None])
         inner = steps[:, :-1]
         mask = (np.arange(length) < rows.remaining[:, None]).astype(np.uint8)
-        reward = request.scaled(take("reward", at, inner)) * mask.astype(np.float32)
+        reward = request.scaled(self._reward(plan, at, rows, inner)) * mask.astype(np.float32)
         terminated = check_flags(self.view, take("terminated", at, inner)) * mask
         extras = {name: take(name, at, inner) for name in plan.extras}
         if plan.to_go:
@@ -277,6 +344,12 @@ class Store:
             extras=extras,
             key=key,
         )
+
+    def _reward(self, plan: _Plan, at: np.ndarray, rows: Rows, steps: np.ndarray | None = None) -> np.ndarray:
+        """Of the rows, or `steps` rows on: from the column of each row's task, where it has one."""
+        if rows.task is None:
+            return plan.addresses.take("reward", at, steps)
+        return of_tasks([plan.addresses.take(name, at, steps) for name in plan.rewards], rows.task)
 
     def _pair(self, plan: _Plan, at: np.ndarray, rows: Rows, steps: np.ndarray | None) -> tuple[Any, Any]:
         """Observations, and those `steps` rows on (None: one)."""
@@ -340,7 +413,12 @@ class Store:
             if name not in self.view.extras:
                 known = listed([*sorted(self.view.extras), *COMPUTED])
                 raise DataError(f"request.columns: the data has no {shown(name)}; it has {known}.")
-        names = (*self._observations, "action", "reward", "terminated", "truncated", *extras)  # flags side by side
+        rewards = () if request.tasks is None else request.tasks.columns
+        for name in rewards:
+            if name != "reward" and (name not in self.view.extras or self.view.extras[name].shape):
+                raise DataError(f"request.tasks: the data has no column {shown(name)} of one number a step.")
+        others = dict.fromkeys((*extras, *(name for name in rewards if name != "reward")))
+        names = (*self._observations, "action", "reward", "terminated", "truncated", *others)  # flags side by side
         columns = self._open.columns
         widths = {name: columns[name].items * np.dtype(columns[name].dtype).itemsize for name in names}
         # Now and next, and a copy that they are cut from.
@@ -359,7 +437,7 @@ class Store:
 
     def _changed(self) -> None:
         """Addresses in use are void once a file was opened or closed, and tables of them once there are more shards."""
-        self._plan = None
+        self._plan = self._observing = None
         self._plans.clear()
 
 
@@ -380,6 +458,8 @@ class _Plan:
         """The most that a step of a row may take."""
         self.extras = extras
         self.addresses = addresses
+        self.rewards = () if request.tasks is None else request.tasks.columns
+        """Of the tasks, by their numbers."""
         self.to_go = RETURN_TO_GO in request.columns
         self.following = tuple(name for name in request.columns if name in FOLLOWING)
         self.single = request.kind == "transitions" and request.n_step == 1 and not self.to_go
@@ -417,6 +497,6 @@ def sample(
         count=count,
         stream=stream,
         shards_per_draw=shards_per_draw,
-        kind=request.kind,
+        request=request,
     )
     return store.gather(rows, request, (seed, sequence))
