@@ -71,6 +71,7 @@ class Actors:
                 request,
                 topology.stage,
                 None if online is None else online.folder,
+                recipe.threads if topology.serial else max(1, int(topology.replay_shards.num_cpus)),
                 restartable=True,
             )
             for number, name in enumerate(names)

@@ -26,10 +26,12 @@ class ReplayShard:
         request: Request,
         stage: str | None = None,
         online: str | None = None,
+        threads: int = 1,
     ) -> None:
+        """`threads`: that decode the pictures of its batches."""
         self._request = request
         self._view = view
-        self._store = Store(view, shards=shards, stage=None if stage is None else Path(stage))
+        self._store = Store(view, shards=shards, stage=None if stage is None else Path(stage), threads=threads)
         self._online = None if online is None else OnlineReader(Path(online))
         self._seen = 0
 
@@ -49,6 +51,12 @@ class ReplayShard:
         if self._online is not None and snapshot is not None and snapshot > self._seen:
             self._seen = self._online.refresh()
             self._store.grow(extended(self._view, self._online.dataset(self._seen)))
+
+    def fingerprint(self) -> dict[str, str]:
+        """What must be equal for two shard actors to give the same batches of the same rows: what decodes their
+        pictures, by `decoder.` and the kind of column; nothing where all are numbers. Raises `DataError` where it is
+        not installed."""
+        return {f"decoder.{kind}": library for kind, library in self._store.decoders.items()}
 
     def rows_served(self) -> int:
         """Since the actor was last started."""

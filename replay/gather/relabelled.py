@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from replay.batch import Batch, Request
 from replay.errors import DataError
+from replay.gather.plan import Plan
 from replay.rows import Rows
 
 
@@ -37,7 +36,11 @@ def towards_goals(batch: Batch[np.ndarray], reached: np.ndarray, request: Reques
     )
 
 
-def of_tasks(columns: Sequence[Any], task: np.ndarray) -> np.ndarray:
-    """float32 (B,) or (B, T): the reward of each row's task. `columns` are those of all tasks, by their numbers."""
-    found: np.ndarray = np.stack([np.asarray(column, np.float32) for column in columns])[task, np.arange(len(task))]
+def read_reward(plan: Plan, at: np.ndarray, rows: Rows, steps: np.ndarray | None = None) -> np.ndarray:
+    """float32 (B,), or (B, T) that many `steps` on: the reward of the data, or of the task that each row is trained
+    as."""
+    if not plan.rewards or rows.task is None:
+        return plan.addresses.read("reward", at, steps)
+    columns = [plan.addresses.read(name, at, steps).astype(np.float32) for name in plan.rewards]
+    found: np.ndarray = np.stack(columns)[rows.task, np.arange(len(rows))]
     return found
