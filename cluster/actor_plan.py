@@ -66,6 +66,8 @@ def plan_actors(run: Run) -> ActorPlan:
     # Priorities have one owner, the learner, and it draws by them.
     drawn = run.view if recipe.priority_exponent > 0 else None
     learners = topology.learners.count
+    # Of a serial run all roles share the process; elsewhere each decodes with what it was given.
+    decoding = recipe.threads if topology.serial else max(1, int(topology.replay_shards.num_cpus))
     updater_device = "cuda" if topology.bellman_updaters.num_gpus else "cpu"
     return ActorPlan(
         shards=[
@@ -73,7 +75,7 @@ def plan_actors(run: Run) -> ActorPlan:
                 f"replay_shard-{number}",
                 ReplayShard,
                 topology.replay_shards,
-                (_outline(run.view), run.request, topology.stage, store),
+                (_outline(run.view), run.request, topology.stage, store, decoding),
             )
             for number in range(_shard_actors(run.view, topology))
         ],
@@ -115,7 +117,16 @@ def plan_actors(run: Run) -> ActorPlan:
 def _outline(view: View) -> View:
     """The view without its episodes: all that a shard actor needs, small enough to travel with its restarts."""
     nothing = np.zeros(0, np.int64)
-    return replace(view, shard=nothing, first_row=nothing, length=nothing, dataset=nothing, episode=nothing)
+    return replace(
+        view,
+        shard=nothing,
+        first_row=nothing,
+        length=nothing,
+        dataset=nothing,
+        episode=nothing,
+        task=None,
+        success=None,
+    )
 
 
 def _shard_actors(view: View, topology: Topology) -> int:

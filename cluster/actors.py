@@ -13,7 +13,7 @@ from cluster.backends.backend import Actor, Backend
 from cluster.gathered import Gathered
 from cluster.learner_group import LearnerGroup
 from cluster.run import Run
-from cluster.serialization import pack_rows
+from cluster.serialization import pack_goals, pack_rows
 from replay.rows import Rows
 from replay.view import View
 
@@ -50,12 +50,12 @@ class Actors:
         self.learners = LearnerGroup(self.backend, self._plan.learners)
 
     def gather(self, rows: Rows, snapshot: int | None = None) -> Gathered:
-        """The batch of these rows, on its way from the nodes that hold them.
+        """The batch of these rows, on its way from the nodes that hold them and their goals, where they have any.
 
         `snapshot` is how much of the online store the rows lie in; its segments go round the nodes, as it grows.
         """
         known = len(self._owner)
-        furthest = int(rows.shard.max(initial=0))
+        furthest = max(int(part.shard.max(initial=0)) for part in (rows, rows.goal) if part is not None)
         if snapshot is not None and furthest >= known:
             later = np.arange(known, 2 * furthest + 1) - len(self._view.files)
             self._owner = np.concatenate([self._owner, later % len(self._actors_by_node)])
@@ -63,6 +63,10 @@ class Actors:
         parts = [
             self.backend.call(self.shards[next(self._turns[node])], "gather", pack_rows(part, self._request), snapshot)
             for node, part in route.parts
+        ]
+        parts += [
+            self.backend.call(self.shards[next(self._turns[node])], "observe", pack_goals(part), snapshot)
+            for node, part in route.goals
         ]
         return Gathered(route.assembly, parts)
 

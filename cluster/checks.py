@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -67,20 +68,21 @@ def check_environment(spec: EnvSpec, spaces: Spaces, *, warn: bool = True) -> No
 
 
 def check_actors(actors: Actors, *, allow_mixed: bool) -> dict[str, str]:
-    """The learner's fingerprint, once every actor has answered: what one of them lacks (a GPU, an environment, room to
-    stage its shards) is known then.
+    """The learner's fingerprint and the shard actors', once every actor has answered: what one of them lacks (a GPU, an
+    environment, room to stage its shards, a library that decodes pictures) is known then.
 
     Raises what an actor could not be made for, and `RunError` for updaters whose labels would differ from the learner's
-    in the last bits, unless `allow_mixed`.
+    in the last bits, and shard actors whose pictures may differ, unless `allow_mixed`.
     """
     backend = actors.backend
     others = [*actors.evaluators, *actors.writers, *actors.runners]
-    waiting = [backend.call(shard, "rows_served") for shard in actors.shards]
-    waiting += [backend.call(actor, "ready") for actor in others]
+    shards = [backend.call(shard, "fingerprint") for shard in actors.shards]
+    waiting = [backend.call(actor, "ready") for actor in others]
     fingerprints = [backend.call(updater, "fingerprint") for updater in actors.updaters]
     ours: dict[str, str] = backend.get(actors.learners.ask("fingerprint"))
     for reference in waiting:
         backend.get(reference)
+    decoders = _decoders([backend.get(shard) for shard in shards], allow_mixed=allow_mixed)
     for number, theirs in enumerate(map(backend.get, fingerprints)):
         if difference := process.describe_difference(ours, theirs):
             message = (
@@ -92,12 +94,27 @@ def check_actors(actors: Actors, *, allow_mixed: bool) -> dict[str, str]:
                     "ray_config.yaml, or accept that with --allow-mixed."
                 )
             logger.warning("%s: results are not bit-identical to a serial run's.", message)
-    return ours
+    return {**ours, **decoders}
+
+
+def _decoders(fingerprints: Sequence[dict[str, str]], *, allow_mixed: bool) -> dict[str, str]:
+    """What decodes pictures, the same for every shard actor."""
+    for number, theirs in enumerate(fingerprints):
+        if difference := process.describe_difference(fingerprints[0], theirs):
+            message = f"replay_shard-0 and replay_shard-{number} decode differently ({'; '.join(difference)})"
+            if not allow_mixed:
+                raise RunError(
+                    f"{message}: results would depend on who serves which rows. Install the same version on every "
+                    "node, or accept that with --allow-mixed."
+                )
+            logger.warning("%s: results are not bit-identical to a serial run's.", message)
+    return fingerprints[0]
 
 
 def check_same_machine(actors: Actors, ours: dict[str, str], *, allow_mixed: bool) -> None:
     """Raises `RunError` where a learner that was started again computes on another kind of machine than the first."""
-    if difference := process.describe_difference(ours, actors.backend.get(actors.learners.ask("fingerprint"))):
+    theirs = actors.backend.get(actors.learners.ask("fingerprint"))
+    if difference := process.describe_difference({name: ours[name] for name in ours if name in theirs}, theirs):
         message = f"the learner was started again on another kind of machine ({'; '.join(difference)})"
         if not allow_mixed:
             raise RunError(

@@ -9,8 +9,9 @@ from cluster.actors import Actors
 from cluster.datasets import Weighted
 from cluster.options import Recipe
 from cluster.run import Run
-from replay.draw import PROBE, VALIDATION, draw
+from replay.draw import draw
 from replay.errors import DataError
+from replay.random_words import PROBE, VALIDATION
 from replay.rows import concatenate_rows
 from replay.view import View
 
@@ -49,7 +50,7 @@ def hold_diagnostics(run: Run, actors: Actors) -> None:
                 sequence=number,
                 count=recipe.batch_size,
                 stream=stream,
-                kind=run.request.kind,
+                request=run.request,
             )
             for number in range(DIAGNOSTIC_BATCHES)
         ]

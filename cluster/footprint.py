@@ -46,14 +46,19 @@ def check_batches(
 
 
 def row_bytes(spaces: Spaces, request: Request, view: View | None) -> int:
-    """Of what a batch holds for each of its rows, at least: a transition, or the steps of a window or an episode."""
+    """Of what a batch holds for each of its rows, at least: a transition with its history and its chunk, or the
+    steps of a window or an episode."""
     steps = {"transitions": 1, "windows": request.length}.get(request.kind, 1)
     if request.kind == "episodes" and view is not None and len(view.length):
         steps = math.ceil(view.length.mean())
     observations = observation_columns(spaces.observation)
     widths = {column.name: column.width for column in columns_of(spaces, {})}
     observation = sum(widths[name] for name in observations)
-    return steps * (2 * observation + widths["action"] + 4 + 4 + 1 + 1) + 8
+    past = request.history + 1
+    actions = max(request.action_chunk, 1)
+    masks = request.action_chunk + (2 * past if request.history else 0)
+    beside = (observation if request.goals is not None else 0) + (8 if request.tasks is not None else 0)
+    return steps * (2 * past * observation + actions * widths["action"] + 4 + 4 + 1 + 1) + masks + beside + 8
 
 
 def check_environments(online: OnlineRecipe, topology: Topology) -> None:

@@ -6,7 +6,8 @@ from cluster.actors import Actors
 from cluster.backends.backend import Reference
 from cluster.run import Run
 from cluster.updater_pool import PendingLabels, UpdaterPool
-from replay.draw import STARTS, draw
+from replay.draw import draw
+from replay.random_words import STARTS
 
 
 class Imagination:
@@ -29,9 +30,7 @@ class Imagination:
         for call in range(calls):
             sequence = number * calls + call
             count = min(recipe.batch_size, recipe.imagine_starts - call * recipe.batch_size)
-            starts = draw(
-                view, seed=recipe.seed, sequence=sequence, count=count, stream=STARTS, kind=self._request.kind
-            )
+            starts = draw(view, seed=recipe.seed, sequence=sequence, count=count, stream=STARTS, request=self._request)
             rows = self._actors.gather(starts)
             key = (recipe.seed, sequence)
             pending.append(self._updaters.ask("imagine", version, weights, key, rows.assembly, *rows.parts))

@@ -134,7 +134,7 @@ class OnlineSource(Source):
                     seed=self._recipe.seed,
                     sequence=sequence,
                     count=self._recipe.batch_size,
-                    kind=self._request.kind,
+                    request=self._request,
                 )
             )
         return drawn

@@ -99,14 +99,16 @@ def machines(
 ) -> list[dict[str, Any]]:
     """Which steps were, and will be, computed on which kind of machine: each entry a first step and a fingerprint.
 
-    `step` is where the run goes on, on the learner whose fingerprint is `now`. Raises `RunError` where the steps before
-    were computed on another kind, unless `allow_mixed`.
+    `step` is where the run goes on, on the machines whose fingerprint is `now`. Raises `RunError` where the steps
+    before were computed on another kind, unless `allow_mixed`.
     """
     before = before or {}
     first = [{"step": 0, "machine": before["machine"]}] if before.get("machine") else []
     past = [entry for entry in before.get("machines") or first if entry["step"] < step]
     if not past or not (difference := process.describe_difference(past[-1]["machine"], now)):
-        return past or [{"step": step, "machine": now}]
+        # Earlier versions did not record all that is now: from here on it is known.
+        known = past and past[-1]["machine"].keys() >= now.keys()
+        return past if known else [*past, {"step": step, "machine": now}]
     message = (
         f"{where}: the steps up to {step} were computed on another kind of machine than this learner's "
         f"({'; '.join(difference)})"

@@ -91,7 +91,7 @@ class LogSource(Source):
                 sequence=sequence,
                 count=recipe.logged_rows(sequence),
                 shards_per_draw=recipe.shards_per_draw,
-                kind=self._request.kind,
+                request=self._request,
             )
             for sequence in sequences
         ]

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import numpy as np
 
 from replay.errors import DataError
-from replay.ranges import Range, Share, check_fields
-from replay.schema import FOLLOWING
+from replay.goals import Goals
+from replay.ranges import Range, Share, check_fields, shown
+from replay.schema import COMPUTED, FOLLOWING, RETURN_TO_GO
+from replay.tasks import Tasks
 
 Array = TypeVar("Array")
 """`numpy.ndarray` on the way to the learner, `torch.Tensor` inside it."""
@@ -35,9 +37,18 @@ class Request:
     reward_shift: Annotated[float, Range(-1e30, 1e30)] = 0.0
     length: Annotated[int, Range(1, MOST_TOGETHER)] = 1
     """Steps of a window (windows only)."""
+    history: Annotated[int, Range(0, MOST_TOGETHER)] = 0
+    """Steps before each observation that come with it, for what is conditioned on its past (transitions only)."""
+    action_chunk: Annotated[int, Range(0, MOST_TOGETHER)] = 0
+    """Actions of a transition that is as many steps long, for policies that act in chunks; 0: one action, and no
+    dimension for it (transitions only). With it `n_step` is 1, or says the same."""
     columns: Annotated[tuple[str, ...], Range(entries=10_000)] = ()
     """Columns beyond the standard ones, by name; they arrive in `Batch.extras`. Three are computed: `return_to_go`, and
     (transitions only) `next_action` and `has_next_action`; see `Store.gather`."""
+    goals: Goals | None = None
+    """A goal for each row, and the reward that it implies (one-step transitions only)."""
+    tasks: Tasks | None = None
+    """The task that each row is trained as, and the columns that rewards are taken from."""
 
     def __post_init__(self) -> None:
         check_fields(self, DataError, lambda name: f"request.{name}")
@@ -49,12 +60,67 @@ class Request:
                 f"request.columns: {', '.join(following)} with kind={self.kind!r}, expected transitions; {self.kind} "
                 "hold the actions that follow already: use action[:, 1:] and mask[:, 1:]."
             )
+        for name in ("history", "action_chunk"):
+            if self.kind != "transitions" and getattr(self, name):
+                raise DataError(
+                    f"request.{name}: {getattr(self, name)} with kind={self.kind!r}, expected 0; {self.kind} hold the "
+                    "steps one after the other already."
+                )
+        if self.action_chunk and self.n_step not in (1, self.action_chunk):
+            raise DataError(
+                f"request.n_step: {self.n_step} with action_chunk={self.action_chunk}, expected 1 or "
+                f"{self.action_chunk}: the rewards of a transition are those of its actions."
+            )
+        if self.action_chunk and following:
+            raise DataError(
+                f"request.columns: {', '.join(following)} with action_chunk={self.action_chunk}; the action that "
+                "follows a chunk would be a single one. Leave the column or the chunk out."
+            )
+        if self.goals is not None:
+            self._check_goals(self.goals)
+        if self.tasks is not None:
+            self._check_tasks(self.tasks)
+
+    def _check_goals(self, goals: Goals) -> None:
+        if not isinstance(goals, Goals):
+            raise DataError(f"request.goals: found {shown(goals)}, expected replay.Goals, or none.")
+        if self.kind != "transitions" or self.steps_ahead > 1:
+            n_step, chunk = f"n_step={self.n_step}", f"action_chunk={self.action_chunk}"
+            found = f"kind={self.kind!r}" if self.kind != "transitions" else chunk if self.action_chunk else n_step
+            raise DataError(f"request.goals: found with {found}, expected one-step transitions; leave one of them out.")
+        if self.tasks is not None:
+            raise DataError("request.goals: found with tasks, and each of them says what the reward is; leave one out.")
+        if computed := [name for name in self.columns if name in COMPUTED]:
+            raise DataError(
+                f"request.goals: found with columns {', '.join(computed)}, which are of the data's own reward; leave "
+                "one of them out."
+            )
+
+    def _check_tasks(self, tasks: Tasks) -> None:
+        if not isinstance(tasks, Tasks):
+            raise DataError(f"request.tasks: found {shown(tasks)}, expected replay.Tasks, or none.")
+        if RETURN_TO_GO in self.columns:
+            raise DataError(
+                f"request.tasks: found with column {RETURN_TO_GO}, which is of the data's own reward; leave one out."
+            )
+        if tasks.balance and self.kind == "episodes":
+            raise DataError("request.tasks: balance is for transitions and windows, found episodes; leave it out.")
+
+    @property
+    def steps_ahead(self) -> int:
+        """The most steps that a transition is long: those of its sum or of its chunk."""
+        return max(self.n_step, self.action_chunk)
 
     @property
     def reads_of_rows(self) -> tuple[str, ...]:
         """The columns of `Rows` that gathering reads besides shard and row."""
-        ahead = self.kind != "transitions" or self.n_step > 1 or bool(self.columns)
-        return ("remaining",) if ahead else ()
+        reads = {
+            "remaining": self.kind != "transitions" or self.steps_ahead > 1 or bool(self.columns),
+            "step": self.history > 0,
+            "reached": self.goals is not None,
+            "task": self.tasks is not None,
+        }
+        return tuple(name for name, read in reads.items() if read)
 
     def scaled(self, reward: np.ndarray) -> np.ndarray:
         """Rewards as a batch has them: scaled and shifted, float32 for float32."""
@@ -66,6 +132,10 @@ class Batch(Generic[Array]):
     """B transitions, or B windows or episodes of T steps (then every field has leading dimensions (B, T)).
 
     Raw: normalising belongs to the algorithm. Observations that are dictionaries in the dataset are dictionaries here.
+
+    Transitions of a request with a history H have observations (B, H + 1, ...), the oldest first and the present one
+    last; those of a request with action chunks of h have actions (B, h, *shape), and otherwise what n-step sums of h
+    have.
     """
 
     observation: Array | dict[str, Array]
@@ -73,7 +143,8 @@ class Batch(Generic[Array]):
     reward: Array
     """float32 (B,): the n-step sum, Σ γ^i r_{t+i}, after the request's scale and shift."""
     discount: Array
-    """float32 (B,): γⁿ·(1 − terminated), so that a target is `reward + discount * value(next_observation)`."""
+    """float32 (B,): γⁿ·(1 − terminated), n being the steps summed, so that a target is
+    `reward + discount * value(next_observation)`."""
     next_observation: Array | dict[str, Array]
     terminated: Array
     """uint8 (B,): 1 where the sum ends in a terminal step."""
@@ -83,12 +154,21 @@ class Batch(Generic[Array]):
     """int64 (B,): the position in the view of each transition (or of the first step of each window); −1 where
     shard actors were not told, since only prioritised sampling needs it."""
     mask: Array | None = None
-    """uint8 (B, T): 1 for real steps, 0 for padding (windows and episodes only)."""
+    """uint8 (B, T): 1 for real steps, 0 for padding (windows and episodes); (B, h) of the actions of chunks."""
+    history_mask: Array | None = None
+    """uint8 (B, H + 1): 1 for steps that there are, 0 where the first observation of the episode stands in for them."""
+    next_history_mask: Array | None = None
+    """The same of `next_observation`."""
     weight: Array | None = None
     """float32 (B,): importance weights, where sampling is prioritised."""
     extras: dict[str, Array] = field(default_factory=dict)
     key: tuple[int, int] = (0, 0)
     """(seed, sequence): the address of all randomness spent on this batch."""
+    goal: Array | dict[str, Array] | None = None
+    """A goal for each row, as observations are, where the request has goals. Reward, discount and flags are then those
+    that the goal implies: `terminated` where the row is at its goal, `truncated` where its episode ends otherwise."""
+    task: Array | None = None
+    """int64 (B,): the number of the task that each row is trained as, where the request has tasks."""
 
     def __len__(self) -> int:
         return len(self.reward)  # type: ignore[arg-type]
@@ -136,7 +216,7 @@ def concatenate(parts: list[Batch[np.ndarray]]) -> Batch[np.ndarray]:
     """Batches with the same fields, one after the other, padded to the longest episode. The key is the first one's."""
     if len(parts) == 1:
         return parts[0]
-    if parts[0].mask is not None:
+    if parts[0].reward.ndim > 1:
         length = max(part.reward.shape[1] for part in parts)
         parts = [part if part.reward.shape[1] == length else _lengthened(part, length) for part in parts]
     columns = [dict(part.columns()) for part in parts]

@@ -57,6 +57,15 @@ def decode(data: bytes | memoryview, shape: tuple[int, ...], where: str) -> np.n
     return pixels
 
 
+def library() -> str:
+    """What decodes, and its version. Raises `DataError` where it is not installed."""
+    pillow = _pillow()
+    from PIL import features
+
+    # JPEG's pixels are the business of a library of its own; PNG's leave no choice.
+    return f"pillow {pillow.__version__}, libjpeg {features.version('jpg') or 'none'}"
+
+
 def look(data: bytes, where: str) -> Image:
     """The space that the header of a PNG or a JPEG declares. Raises `DataError`, naming `where`, for anything else."""
     remedy = "convert it to PNG or JPEG, or leave the column out"

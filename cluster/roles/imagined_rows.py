@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.batch import Batch
-from replay.draw import IMAGINED, uniforms
+from replay.random_words import IMAGINED, uniforms
 
 
 class ImaginedRows:

@@ -1,9 +1,9 @@
-"""Taking rows by their addresses: one call per column, however many files the rows lie in.
+"""Reading rows by their addresses: one call per column, however many files the rows lie in.
 
 All maps lie in one address space. Going through the shards one by one costs a NumPy call per shard
 and column: 48 calls for eight shards, and every further shard makes a batch slower. So the address of
 row 0 of every column in every shard is kept in a table, the address of each row asked for is computed
-from it, and all rows of a column are taken in one call from an array laid over the whole range of
+from it, and all rows of a column are read in one call from an array laid over the whole range of
 addresses in use: its element k is the `width` bytes that start k items above the lowest address.
 
 A wrong address would end the process, so none is computed from an unchecked number: `locate` compares
@@ -77,12 +77,14 @@ class Addresses:
             self._lane[name] = lane(width, column.dtype if column.items == 1 else f"V{width}")
             self._pairs[name] = lane(2 * width, f"V{2 * width}")
 
-    def locate(self, rows: Rows, span: np.ndarray | None = None) -> np.ndarray | None:
-        """int64 (C + 2, B): the position of each row in each column, or None if a row, or the row `span` rows on
-        (None: one), is outside of what is open. Two lines come first: how many more rows than the next one
-        the shard has, and the row."""
+    def locate(self, rows: Rows, span: np.ndarray | None = None, before: np.ndarray | None = None) -> np.ndarray | None:
+        """int64 (C + 2, B): the position of each row in each column, or None if a row, the row `span` rows on
+        (None: one), or the row `before` rows before it (None: none) is outside of what is open. Two lines come first:
+        how many more rows than the next one the shard has, and the row."""
         at = self._table.take(rows.shard, 1)
         at += self.strides * rows.row
+        if before is not None and (before.min(initial=0) < 0 or (at[1] - before).min(initial=0) < 0):
+            return None
         if span is None:
             inside = np.minimum.reduce(at[:2], axis=None, initial=0) >= 0
         else:
@@ -90,7 +92,7 @@ class Addresses:
             inside = inside and np.minimum.reduce(span, initial=1) >= 1
         return at if inside else None
 
-    def take(self, name: str, at: np.ndarray, offsets: np.ndarray | None = None) -> np.ndarray:
+    def read(self, name: str, at: np.ndarray, offsets: np.ndarray | None = None) -> np.ndarray:
         """The rows of a column at positions from `locate`, or `offsets` rows on: (B,) or (B, T).
 
         A contiguous copy, (B, *shape) or (B, T, *shape).
@@ -100,14 +102,14 @@ class Addresses:
         if offsets is not None:
             step = self.strides[place, 0]
             position = (position[:, None] if offsets.ndim == 2 else position) + step * offsets
-        return self._read(name, position)
+        return self._at(name, position)
 
-    def along(self, name: str, at: np.ndarray, start: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    def read_from(self, name: str, at: np.ndarray, start: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """For (N,) pairs: the rows `offsets` rows on from the positions of row number `start` of the gather."""
         place = self._place[name]
-        return self._read(name, at[place][start] + self.strides[place, 0] * offsets)
+        return self._at(name, at[place][start] + self.strides[place, 0] * offsets)
 
-    def pair(self, name: str, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def read_with_next(self, name: str, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The rows at these positions and the rows after them, (B, *shape) each.
 
         Neighbours in memory are fetched as one, a third less time: the two are views of one (B, 2, *shape) array.
@@ -116,12 +118,12 @@ class Addresses:
         both = pairs.view(self._dtype[name]).reshape(len(pairs), 2, *self._shape[name])
         return both[:, 0], both[:, 1]
 
-    def flags(self, at: np.ndarray) -> np.ndarray:
+    def read_flags(self, at: np.ndarray) -> np.ndarray:
         """uint8 (2, B): terminated and truncated, which follow each other among the columns."""
         place = self._place["terminated"]
         return self._lane["terminated"].take(at[place : place + 2])
 
-    def _read(self, name: str, position: np.ndarray) -> np.ndarray:
+    def _at(self, name: str, position: np.ndarray) -> np.ndarray:
         lane = self._lane[name]
         shape = self._shape[name]
         if lane.dtype.kind != "V":

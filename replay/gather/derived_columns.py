@@ -29,7 +29,7 @@ def following(
     """
     follows = (terminated == 0) & (steps < remaining)
     return {
-        name: addresses.take("action", at, np.where(follows, steps, 0))
+        name: addresses.read("action", at, np.where(follows, steps, 0))
         if name == NEXT_ACTION
         else follows.astype(np.uint8)
         for name in names
@@ -40,6 +40,6 @@ def returns_to_go(addresses: Addresses, at: np.ndarray, remaining: np.ndarray, r
     """float64 (B,): returns-to-go of the steps at `at`, each read to the end of its episode."""
     start = np.repeat(np.arange(len(remaining)), remaining)
     steps = np.arange(len(start)) - (np.cumsum(remaining) - remaining)[start]
-    reward = request.scaled(addresses.along("reward", at, start, steps))
-    terminated = addresses.along("terminated", at, start, steps).astype(np.int64)
+    reward = request.scaled(addresses.read_from("reward", at, start, steps))
+    terminated = addresses.read_from("terminated", at, start, steps).astype(np.int64)
     return tail(reward, terminated, remaining, request.discount)

@@ -43,6 +43,8 @@ def eight_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
         (Spaces(Image((64, 64, 3)), Box((2,))), Request(), 2 * 64 * 64 * 3 + 8 + 10 + 8),
         (Spaces(Dict.of({"a": Box((2,)), "b": Box((3,))}), Box((1,))), Request(), 2 * 20 + 4 + 10 + 8),
         (Spaces(Box((4,)), Box((2,))), Request(kind="windows", length=10), 10 * (2 * 16 + 8 + 10) + 8),
+        (Spaces(Box((4,)), Box((2,))), Request(history=3), 4 * 2 * 16 + 8 + 10 + 2 * 4 + 8),
+        (Spaces(Box((4,)), Box((2,))), Request(action_chunk=5), 2 * 16 + 5 * 8 + 10 + 5 + 8),
     ],
 )
 def test_bytes_of_a_row(spaces: Spaces, request_: Request, expected: int) -> None:

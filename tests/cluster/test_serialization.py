@@ -30,6 +30,12 @@ def test_n_step_sums_need_to_know_what_remains() -> None:
     assert unpack_rows(pack_rows(ROWS, Request(kind="windows", length=4))).remaining.tolist() == [3, 1, 2]
 
 
+def test_histories_need_to_know_what_came_before() -> None:
+    packed = pack_rows(ROWS, Request(history=2))
+    assert [name for name, _, _ in packed[0]] == ["shard", "row", "step"]
+    assert unpack_rows(packed).step.tolist() == [0, 4, 1]
+
+
 def test_prioritised_rows_arrive_whole() -> None:
     found = unpack_rows(pack_rows(WEIGHTED, Request()))
     for name in ("index", "shard", "row", "weight"):
