@@ -123,11 +123,8 @@ class Learner:
         return metrics
 
     def _averages(self, collected: list[Metrics], chunk: int) -> dict[str, float]:
-        means = _mean(collected)
-        if self._world > 1:
-            for mean in means.values():
-                _average_(mean)
-        metrics = process.as_floats(means)
+        # Over several learners each step's are averages already.
+        metrics = process.as_floats(_mean(collected))
         for name, value in metrics.items():
             if not math.isfinite(value):
                 steps = self._schedule.steps_of(chunk)

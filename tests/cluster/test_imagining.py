@@ -19,6 +19,7 @@ from cluster.roles.bellman_updater import check_imagined
 from cluster.roles.imagined_rows import ImaginedRows
 from cluster.roles.learner import Learner
 from cluster.train import train
+from learners.catalogue import CATALOGUE
 from learners.errors import LearnerError
 from replay.batch import Batch
 from replay.episode import Episode
@@ -27,7 +28,7 @@ from tests.cluster.processes import actor_processes, kill
 from tests.cluster.runs import QUIET, SERIAL, assert_same_parameters, on_ray, parameters, run_once
 from tests.cluster.test_faults import during
 from tests.learners.discrete_tabular import ACTIONS, SPACES, STATES, move
-from tests.learners.tabular_model import NAME, WHERE, RegisteredSpec
+from tests.learners.tabular_model import ENTRY, NAME, RegisteredSpec
 
 EACH = 8
 """Steps: with chunks of four, every second chunk."""
@@ -35,7 +36,7 @@ EACH = 8
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(learners.ALGORITHMS, NAME, WHERE)
+    monkeypatch.setitem(CATALOGUE, NAME, ENTRY)
     monkeypatch.setattr(train_module, "AlgorithmSpec", RegisteredSpec)
 
 

@@ -15,16 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import learners
 from cluster.build import AlgorithmSpec
 from learners.algorithm import Algorithm, Metrics, Targets
 from learners.base.config import CommonConfig
 from learners.base.inputs import Inputs
 from learners.base.torch_algorithm import TorchAlgorithm
+from learners.catalogue import CATALOGUE, Entry
 from replay.batch import Batch
 from replay.spaces import Discrete
 
-NAME, WHERE = "tabular_model", "tests.learners.tabular_model:TabularModel"
+NAME, ENTRY = "tabular_model", Entry("tests.learners.tabular_model:TabularModel", "tests", "Tables.")
 
 
 @dataclass(frozen=True)
@@ -99,5 +99,5 @@ class RegisteredSpec(AlgorithmSpec):
     """Knows the method in any process, Ray's actors too, where no test has registered it."""
 
     def create(self, device: str, *, rows: int = 0) -> Algorithm:
-        learners.ALGORITHMS.setdefault(NAME, WHERE)
+        CATALOGUE.setdefault(NAME, ENTRY)
         return super().create(device, rows=rows)
