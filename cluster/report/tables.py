@@ -64,8 +64,7 @@ def configuration_tables(config: Record) -> list[Markup]:
     topology = dict(config["topology"])
     roles = {
         role: ", ".join(f"{key} {_plain(value)}" for key, value in topology.pop(role).items() if value)
-        for role in ("replay_shards", "bellman_updaters", "learners", "evaluators")
-        if role in topology
+        for role in [name for name, value in topology.items() if isinstance(value, dict)]
     }
     tables = {
         "Recipe (decides the result)": recipe,
