@@ -20,8 +20,8 @@ import pytest
 from cluster import cli
 from cluster.errors import RunError
 from cluster.plain_text import plain_text
+from cluster.report.html import page, section
 from cluster.report.page import write_report
-from cluster.report.pages import page, section
 from cluster.report.svg import Curve, line_chart
 from learners.errors import LearnerError
 from tests.cluster.report_page import Page
