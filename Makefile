@@ -1,11 +1,11 @@
-# The doors for people: `make demo` shows it work, `make test` and `make lint` check it, `make bench` measures it beside
-# its peers. Each makes .venv on first use and again when what it must hold changes.
+# Commands for people: `make demo` shows Quiver at work, `make test` and `make lint` check it, `make bench` measures it beside
+# its peers. Each makes .venv when it is first used, and again when its requirements change.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PEERS := .venv-peers
 PIP_FLAGS := --no-input --disable-pip-version-check --quiet --quiet --progress-bar off
-# These take hours, and have doors of their own.
+# These take hours, and have targets of their own.
 BENCHMARKS ?= $(filter-out benchmarks/learning.py benchmarks/finetune.py,$(sort $(wildcard benchmarks/[a-z]*.py)))
 ARGS ?=
 
@@ -14,14 +14,14 @@ ARGS ?=
 
 help:
 	@echo "make install   .venv with everything in it; then .venv/bin/quiver --help"
-	@echo "make demo      collect, ingest, train, evaluate, report: the whole way in a few minutes, no downloads"
-	@echo "make check     make lint, and the tests that take no more than a few seconds each: while you work"
+	@echo "make demo      collect, ingest, train, evaluate and report, in a few minutes and without downloads"
+	@echo "make check     make lint, and the tests that take seconds: under three minutes on two cores, while you work"
 	@echo "make test      the test suite; make test ARGS='-k topology' for a part of it"
 	@echo "make fuzz      inputs changed at random, a few minutes; ARGS='--seed 1 --mutations 10000', ARGS=--help tells more"
 	@echo "make lint      style, types, and which package may import which"
 	@echo "make bench     the benchmarks, beside the peers they name (installs those into $(PEERS))"
-	@echo "make learning  every method trained and scored beside d3rlpy's: hours, and it resumes; ARGS=--dry-run tells"
-	@echo "make finetune  policies trained on weakened logs go on in the environment: about two hours, and it resumes"
+	@echo "make learning  every method trained and scored beside d3rlpy's; takes hours, resumes; ARGS=--dry-run lists the jobs"
+	@echo "make finetune  policies trained on weakened logs are fine-tuned; about two hours, resumes; ARGS=--dry-run lists the jobs"
 
 install: $(VENV)/installed
 

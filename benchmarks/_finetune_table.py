@@ -14,7 +14,7 @@ from _finetune_job import Job, ingestion, stored_result
 from _finetune_tasks import FROM_SCRATCH, LOGS_FROM_THE_START, METHODS, OFFLINE_THEN_ONLINE, PROVEN, TASKS, Task
 from markupsafe import Markup
 
-from cluster.report.pages import page, section
+from cluster.report.html import page, section
 from cluster.report.svg import Curve, line_chart
 
 LONGEST_DROP = 0.1

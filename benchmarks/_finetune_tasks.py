@@ -108,7 +108,7 @@ TASKS = {
 }
 
 # The U maze's rewards are scaled up for methods with an entropy bonus or a conservative weight, so that these are small
-# beside the returns; the widths of the dear ones are small, too.
+# beside the returns; the widths of the expensive ones are small, too.
 _NARROW = ("--hidden", "64", "64")
 _MIDDLE, _WIDE = ("--hidden", "128", "128"), ("--hidden", "256", "256")
 _CALQL = ("--policy-learning-rate", "3e-4", "--sampled-actions", "10", *_NARROW)
@@ -139,7 +139,7 @@ METHODS = {
             },
             # With 3e-4 it swings from one fall to the next; with 1e-4 offline, it stays near 0 for so few steps.
             online={"halfcheetah": ("--policy-learning-rate", "1e-4")},
-            offline_steps={"halfcheetah": 8_000},  # a step is three times as dear as IQL's
+            offline_steps={"halfcheetah": 8_000},  # a step takes three times as long as IQL's
         ),
         Method(
             "awac",

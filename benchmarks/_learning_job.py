@@ -75,11 +75,11 @@ def run(job: Job, data: Path, steps_scale: float, device: str) -> dict[str, Any]
     task, method = job.parts
     said = settings(job, steps_scale)
     knobs = method.knobs_for(task)
-    asked = Request(**{name: knobs[name] for name in ("discount", "reward_scale", "reward_shift")})
+    request = Request(**{name: knobs[name] for name in ("discount", "reward_scale", "reward_shift")})
     dataset = replay.open(data)
-    with_return = replace(asked, columns=("return_to_go",))
+    with_return = replace(request, columns=("return_to_go",))
     probe = dataset.sample(seed=PROBE_SEED, sequence=0, count=PROBE_ROWS, request=with_return)
-    trainer = _trainer(job, dataset, asked, probe, device)
+    trainer = _trainer(job, dataset, request, probe, device)
     curve, training = [], 0.0
     with envs.Evaluator(task.environment) as evaluator:
         for point in range(POINTS):
@@ -87,7 +87,7 @@ def run(job: Job, data: Path, steps_scale: float, device: str) -> dict[str, Any]
             clock = time.perf_counter()
             trainer.train(start, stop)
             training += time.perf_counter() - clock
-            found = evaluator.run(trainer.act, episodes=task.episodes, seed=EVALUATION_SEED, discount=asked.discount)
+            found = evaluator.run(trainer.act, episodes=task.episodes, seed=EVALUATION_SEED, discount=request.discount)
             score = found.success_rate if task.metric == "success" else found.return_mean
             curve.append({"step": stop, "score": score, "return": found.return_mean})
     values = trainer.values()
@@ -101,7 +101,7 @@ def run(job: Job, data: Path, steps_scale: float, device: str) -> dict[str, Any]
             "q_data": _finite(values.q_data),
             "q_policy": _finite(values.q_policy),
             "return_to_go": float(np.mean(probe.extras["return_to_go"])),
-            "achieved": in_units_of_q(found, asked),
+            "achieved": in_units_of_q(found, request),
         },
         "seconds": round(time.perf_counter() - began, 1),
         "training_seconds": round(training, 1),
@@ -111,7 +111,7 @@ def run(job: Job, data: Path, steps_scale: float, device: str) -> dict[str, Any]
     }
 
 
-def _trainer(job: Job, dataset: Dataset, asked: Request, probe: Batch[np.ndarray], device: str) -> Trainer:
+def _trainer(job: Job, dataset: Dataset, request: Request, probe: Batch[np.ndarray], device: str) -> Trainer:
     task, method = job.parts
     if job.library == QUIVER:
         from _learning_quiver import QuiverTrainer
@@ -120,7 +120,7 @@ def _trainer(job: Job, dataset: Dataset, asked: Request, probe: Batch[np.ndarray
     from _learning_d3rlpy import D3rlpyTrainer
 
     options = method.peer_options(method.knobs_for(task))
-    return D3rlpyTrainer(dataset, options, method.batch, asked, probe, seed=job.seed, device=device)
+    return D3rlpyTrainer(dataset, options, method.batch, request, probe, seed=job.seed, device=device)
 
 
 def _finite(value: float | None) -> float | None:

@@ -45,7 +45,7 @@ class Method:
     batch: int = BATCH
     """Transitions, or episodes where the method learns from whole ones."""
     budget: float = 1.0
-    """Share of the task's gradient steps: less where a step is dear."""
+    """Share of the task's gradient steps: fewer where a step is expensive."""
 
     def knobs_for(self, task: Task) -> dict[str, Any]:
         common = {

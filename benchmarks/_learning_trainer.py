@@ -1,4 +1,4 @@
-"""What `learning.py` asks of a library: to train, to act, to say what it believes."""
+"""What `learning.py` asks of a library: to train, to act, to give its Q values."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ on one thread (which computes its own labels, some thirty times the work of the 
 one process and over Ray, and the faster counts. All runs are the product's own loop and actors, take turns, and have
 one thread a process.
 
-Then the growth from 1 to 8 updaters where each label costs a fixed time: the labels of a small network, made to
-wait. One machine stands in for many there: waiting takes no processor, so that only the loop limits the growth.
+Then the speed with 1 to 8 updaters where each label costs a fixed time: the labels of a small network, made to
+wait. One machine stands in for many there: waiting takes no processor, so that only the loop limits the speed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main() -> int:
     with bench.data_folder(options.data) as folder:
         dataset = bench.make_dataset(folder / f"rows-{options.rows}", options.rows)
         speedup = against_fused(dataset, options)
-        growth = growing(dataset, options)
+        growth = speed_by_updaters(dataset, options)
     best = max(("fused, one process", "fused, Ray"), key=lambda name: bench.median(speedup[name]))
     labelled = next(name for name in speedup if name.endswith("updaters"))
     ratio = bench.median([a / b for a, b in zip(speedup[labelled], speedup[best], strict=True)])
@@ -151,7 +151,7 @@ def against_fused(dataset: Dataset, options: Any) -> dict[str, list[float]]:
     return rates
 
 
-def growing(dataset: Dataset, options: Any) -> dict[int, list[float]]:
+def speed_by_updaters(dataset: Dataset, options: Any) -> dict[int, list[float]]:
     """Steps per second by number of updaters, each label taking a fixed time. Of one set of actors, some are used."""
     most = max(options.updaters)
     spec = WaitingSpec("qtopt", SMALL, dataset.spaces, None, 0, delay=options.delay)
@@ -239,7 +239,7 @@ def _ray_backend(topology: Topology, plan: ActorPlan) -> Backend:
     from cluster.backends.ray_backend import RayBackend
     from cluster.backends.room import Place
 
-    # Small shares in Ray's books: the actors of several runs live side by side, and take turns.
+    # Small shares in Ray's books: the actors of several runs exist side by side, and take turns.
     return RayBackend(topology, [Place(actor.name, Role(num_cpus=0.1)) for actor in plan], threads=1)
 
 

@@ -1,5 +1,5 @@
-"""Whether metrics and summary of a run hold what a report draws: a number where it formats one, text where it writes
-text. Its configuration has been checked when it was read."""
+"""Checks of a run's metrics and summary before a report is made of them: numbers where it formats
+numbers, text where it writes text. The configuration has been checked when it was read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The section of a report that sets what a run believes (Q) beside what its policy achieves (returns).
+"""The section of a report that compares Q with the return that the policy achieves.
 
 Offline, nothing corrects a Q that is too high at actions the data does not hold, and the policy seeks just those
 (Fujimoto, Meger and Precup 2019, arXiv 1812.02900).
@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from cluster.report.charts import curve_of, is_number, recorded
-from cluster.report.pages import render, table
+from cluster.report.html import render, table
 from cluster.report.svg import line_chart
 
 Record = Mapping[str, Any]
@@ -31,7 +31,8 @@ _READING = (
 
 
 def overestimation(config: Record, metrics: Sequence[Record], evaluations: Sequence[Record]) -> list[Markup]:
-    """The chart, the table of the last values, and what is to be said of both. `evaluations` by their steps."""
+    """The chart, the table of the last values, and sentences on how to read them. `evaluations` in the order of their
+    steps."""
     kind, records = _valued(metrics)
     curves = [curve_of(label, records, name) for name, label in VALUES.items() if recorded(records, name)]
     title = f"Mean values on {_SOURCES[kind]}" if curves else ""
@@ -43,7 +44,7 @@ def overestimation(config: Record, metrics: Sequence[Record], evaluations: Seque
     rows = _last_values(records, evaluations)
     values = table(("last values", "mean", "at step"), rows, numeric=(1, 2)) if rows else Markup()
     chart = line_chart(title, curves) if curves else Markup()
-    return [chart, render("told.html", table=values, sentences=said)]
+    return [chart, render("table_and_sentences.html", table=values, sentences=said)]
 
 
 def _valued(metrics: Sequence[Record]) -> tuple[str, list[Record]]:

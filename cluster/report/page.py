@@ -1,4 +1,4 @@
-"""`report.html`: a run on one page that needs nothing else, readable in a light and in a dark room.
+"""`report.html`: a run on one page that loads nothing else, in light and in dark colours.
 
 Everything on it comes from the run folder: `config.json`, `metrics.jsonl` and, once it has ended, `summary.json`.
 """
@@ -16,8 +16,8 @@ from cluster import durable
 from cluster.errors import RunError
 from cluster.report.charts import INTERACTION, SCORES, evaluation_charts, is_number, metric_charts, speed_charts
 from cluster.report.checks import check_metrics, check_summary
+from cluster.report.html import page, render, section
 from cluster.report.overestimation import VALUES, overestimation
-from cluster.report.pages import page, render, section
 from cluster.report.tables import commands_again, configuration_tables, dataset_name, datasets_table, roles_tables
 from cluster.run_folder import RunFolder
 
@@ -27,7 +27,7 @@ _ELSEWHERE = {"step", "kind", "seconds", "episodes", "steps_per_second", "stalen
 
 
 def write_report(run: Path) -> Path:
-    """Write `report.html` into the run's folder. Raises `RunError` where there is no run, where it has nothing to tell
+    """Write `report.html` into the run's folder. Raises `RunError` where there is no run, where it has no record
     yet, and, naming file and field, where it holds what no run writes."""
     folder = RunFolder(run)
     config = folder.read_config()

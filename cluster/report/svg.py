@@ -1,4 +1,4 @@
-"""Curves as inline SVG: no scripts, no fonts, and the page's own colours, so that they suit light and dark."""
+"""Curves as inline SVG: no scripts, no fonts, and the colours of the page's style, which has light and dark ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cluster.report.pages import render
+from cluster.report.html import render
 
 WIDTH, HEIGHT = 520, 230
 LEFT, RIGHT, TOP, BOTTOM = 58, 22, 12, 30
@@ -151,7 +151,7 @@ def _runs(curve: Curve) -> list[list[tuple[float, float]]]:
 
 
 def _summary(title: str, curves: Sequence[Curve]) -> str:
-    """The chart in words, for who cannot see it."""
+    """The chart in words, for screen readers."""
     ends = []
     for curve in curves:
         finite = [value for value in curve.values if math.isfinite(value)]

@@ -1,4 +1,4 @@
-"""Tables of a report: the data, who did what, the configuration, the commands."""
+"""Tables of a report: the datasets, the work of each actor, the configuration; and the commands that repeat the run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from cluster.report import reproduce
-from cluster.report.pages import render, table
+from cluster.report.html import render, table
 
 Record = Mapping[str, Any]
 
@@ -61,22 +61,25 @@ def roles_tables(summary: Record) -> list[Markup]:
 
 def configuration_tables(config: Record) -> list[Markup]:
     recipe = {key: value for key, value in config["recipe"].items() if key not in ("knobs", "datasets")}
-    topology = dict(config["topology"])
-    roles = {
-        role: ", ".join(f"{key} {_plain(value)}" for key, value in topology.pop(role).items() if value)
-        for role in ("replay_shards", "bellman_updaters", "learners", "evaluators")
-        if role in topology
+    topology = {
+        # A role is its count and what each of its actors takes.
+        key: ", ".join(f"{part} {_plain(amount)}" for part, amount in value.items() if amount)
+        if isinstance(value, dict)
+        else value
+        for key, value in config["topology"].items()
     }
     tables = {
         "Recipe (decides the result)": recipe,
         "Knobs of the algorithm": config["recipe"]["knobs"],
-        "Topology (decides the speed)": {**roles, **topology},
+        "Topology (decides the speed)": topology,
         "Cadence": config["cadence"],
         "Environment": config.get("environment") or {},
         "Machine": config.get("machine") or {},
     }
     return [
-        render("titled.html", title=name, content=table((), [[key, _plain(value)] for key, value in values.items()]))
+        render(
+            "subsection.html", title=name, content=table((), [[key, _plain(value)] for key, value in values.items()])
+        )
         for name, values in tables.items()
         if values
     ]

@@ -20,6 +20,7 @@ from cluster.errors import RunError
 from cluster.options import Role
 from cluster.report import reproduce
 from envs import EnvSpec
+from tests.cluster.report_page import Page
 from tests.cluster.run_folders import config, write_run
 
 SHIPPED = Path(__file__).parents[2] / "ray_config.yaml"
@@ -221,7 +222,7 @@ def test_what_can_be_put_right_is_one_line(tmp_path: Path, capsys: pytest.Captur
 
 def test_the_traceback_is_there_for_who_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("QUIVER_TRACEBACK", "1")
-    with pytest.raises(RunError):
+    with pytest.raises(RunError, match="not a run folder"):
         cli.main(["report", str(tmp_path)])
 
 
@@ -323,20 +324,19 @@ def test_from_an_environment_to_a_report(tmp_path: Path, capsys: pytest.CaptureF
     assert "evaluating in Pendulum-v1, where the data comes from" in said.err
     # A longer run, from where that one ended: everything else stays as it was.
     assert cli.main(["train", "--run", run, "--resume", "--steps", "32"]) == 0
-    steps = [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    assert steps[0] == 0
-    assert steps[-1] == 32
+    records = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if record["kind"] == "evaluation"] == [0, 16, 32]
 
     found = answer(capsys, "evaluate", run, "--episodes", "2", "--seed", "7")
     assert found["episodes"] == 2
     assert set(found) == {"episodes", "return_mean", "return_std", "discounted_return"}  # Pendulum tells of no success
     assert answer(capsys, "evaluate", run, "--episodes", "2", "--seed", "7") == found
     assert answer(capsys, "evaluate", run, "--episodes", "2", "--seed", "7", "--stochastic") != found
-    assert "expected" in complaint(capsys, "collect", "--env", "Pendulum-v1", "--policy", "nobody", "--episodes", "1",
-                                   "--out", f"{tmp_path}/more")  # fmt: skip
+    nobody = ["collect", "--env", "Pendulum-v1", "--policy", "nobody", "--episodes", "1", "--out", f"{tmp_path}/more"]
+    assert complaint(capsys, *nobody).startswith("--policy: found 'nobody', expected ")
     assert cli.main(["report", run]) == 0
     assert capsys.readouterr().out.strip() == f"{run}/report.html"
-    assert "IQL on data" in (tmp_path / "run/report.html").read_text()
+    assert Page((tmp_path / "run/report.html").read_text()).title == "IQL on data"
     assert not (tmp_path / "ran").exists()
 
     more = ["collect", "--env", "Pendulum-v1", "--env-kwargs", limit, "--policy", run, "--noise", "0.1"]

@@ -19,6 +19,7 @@ from cluster.options import OnlineRecipe, as_json
 from cluster.report import reproduce
 from cluster.run_folder import RunFolder
 from tests.cluster.online_runs import REACH
+from tests.cluster.report_page import Page
 from tests.cluster.run_folders import config, write_run
 from tests.cluster.runs import recipe, run_once
 
@@ -171,9 +172,11 @@ def test_from_an_offline_run_to_a_report(tmp_path: Path, dataset: Path, capsys: 
     assert f"name it yourself with --env {REACH.id}" in capsys.readouterr().err
     assert cli.main([*going_on, "--env", REACH.id]) == 0
     assert cli.main(["report", str(tmp_path / "run")]) == 0
-    page = (tmp_path / "run" / "report.html").read_text()
-    assert "Interaction" in page
-    assert "quiver finetune --dataset" in page
+    page = Page((tmp_path / "run" / "report.html").read_text())
+    records = [r for r in RunFolder(tmp_path / "run").read_metrics() if r["kind"] == "train"]
+    assert page.charts("Interaction")["Env steps"] == {"train": [(r["step"], r["env_steps"]) for r in records]}
+    assert page.headline["environment steps"] == "90"
+    assert page.commands()[0].startswith("quiver finetune --dataset")
     assert RunFolder(tmp_path / "run").read_config()["online"]["env_steps"] == 90
     capsys.readouterr()
     assert cli.main(["evaluate", str(tmp_path / "run"), "--env", REACH.id, "--episodes", "2", "--json"]) == 0

@@ -20,14 +20,14 @@ import pytest
 from cluster import cli
 from cluster.errors import RunError
 from cluster.plain_text import plain_text
+from cluster.report.html import page, section
 from cluster.report.page import write_report
-from cluster.report.pages import page, section
 from cluster.report.svg import Curve, line_chart
 from learners.errors import LearnerError
+from tests.cluster.report_page import Page
 from tests.cluster.run_folders import SUMMARY, config, metrics, write_run
 from tests.cluster.runs import make_dataset
 from tests.cluster.test_finetune_command import online_config
-from tests.cluster.test_report import Page
 
 ESCAPES = "\x1b]0;owned\x07\x1b[31m\x9b2J\r\u202eevil\u2069\ud800[/b][link=file:///etc]:bomb:"
 SCRIPT = "</title></style></pre><script>alert(1)</script><img src=x onerror='alert(1)'>\""
@@ -179,8 +179,8 @@ def test_text_of_a_run_is_there_to_read(run: Path) -> None:
     html = reported(run, {**FILES, "metrics.jsonl": lines})
     assert html is not None
     found = Page(html)
-    assert f"{SCRIPT}_loss".replace("_", " ").capitalize() in found.text
-    assert not [name for _, attributes in found.tags for name in attributes if name.startswith("on")]
+    assert f"{SCRIPT}_loss".replace("_", " ").capitalize() in found.charts("Losses")
+    assert not [name for element in found.elements for name in element.attributes if name.startswith("on")]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,11 @@ def test_a_file_that_is_no_record_is_refused_by_its_name(tmp_path: Path, name: s
 
 def test_a_browser_is_told_to_run_nothing(tmp_path: Path) -> None:
     html = write_report(write_run(tmp_path / "run")).read_text()
-    [policy] = [a["content"] for tag, a in Page(html).tags if a.get("http-equiv") == "Content-Security-Policy"]
+    [policy] = [
+        element.attributes["content"]
+        for element in Page(html).elements
+        if element.attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
     [style] = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
@@ -230,8 +234,10 @@ def test_a_browser_is_told_to_run_nothing(tmp_path: Path) -> None:
 def test_only_what_a_template_made_is_html() -> None:
     chart = line_chart("<b>", [Curve("<i>", [0, 1], [1.0, 2.0])])
     made = page("<u>", [section("<h>", [chart, "<script>"])])  # type: ignore[list-item]
-    assert "<svg" in made
-    assert not re.search(r"<(b|i|u|h|script)>", made)
+    found = Page(made)
+    assert {element.tag for element in found.elements}.isdisjoint({"b", "i", "u", "h", "script"})
+    assert found.charts("<h>") == {"<b>": {"<i>": [(0, 1.0), (1, 2.0)]}}
+    assert found.sections["<h>"].text.endswith("<script>")
 
 
 @pytest.mark.timeout(30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -171,9 +172,13 @@ def test_a_return_that_nothing_reaches_ends_the_run(learning_starts: int, tmp_pa
         r"--min-return 1e\+06: leaves nothing to learn from\. Of \d+ episodes, \d+ environment steps, the best of "
         r"which returned -\d.*, none may be sampled, and no more come before the first gradient step"
     )
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RunError, match=message) as refusal:
         run_online(tmp_path / "run", online_recipe(None, "sac"), online)
-    assert OnlineReader(tmp_path / "run" / "online").episodes >= 1
+    # What was gathered is kept, all of it.
+    stored = OnlineReader(tmp_path / "run" / "online")
+    told = re.search(r"Of (\d+) episodes, (\d+) environment steps", str(refusal.value))
+    assert told is not None
+    assert (stored.episodes, stored.transitions) == (int(told[1]), int(told[2]))
 
 
 def test_all_environment_steps_may_be_gathered_in_vain(tmp_path: Path) -> None:

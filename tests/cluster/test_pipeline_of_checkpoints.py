@@ -159,3 +159,7 @@ def test_a_run_that_has_no_checkpoint_yet_needs_no_snapshots(tmp_path: Path) -> 
     check_snapshots(tmp_path / "snapshots.jsonl", 0, 0)
     (tmp_path / "snapshots.jsonl").write_text('{"chunk": 0, "snapshot": 3}\n{"chunk"')
     check_snapshots(tmp_path / "snapshots.jsonl", 1, 3)
+    with pytest.raises(RunError, match=r"has 1 snapshots, and the checkpoint .* was written after 2 chunks"):
+        check_snapshots(tmp_path / "snapshots.jsonl", 2, 3)
+    with pytest.raises(RunError, match="chunk 0 sees 3 records of the online store, whose journal"):
+        check_snapshots(tmp_path / "snapshots.jsonl", 1, 2)

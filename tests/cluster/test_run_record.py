@@ -21,6 +21,7 @@ from cluster.report.page import write_report
 from cluster.run_folder import MetricsWriter, RunFolder
 from cluster.run_record import check_config
 from cluster.snapshots import Snapshots
+from tests.cluster.report_page import Page
 from tests.cluster.run_folders import config, metrics, write_run
 from tests.cluster.runs import QUIET, make_dataset, recipe, run_once
 from tests.cluster.test_finetune_command import online_config
@@ -232,7 +233,10 @@ def test_a_configuration_of_the_first_version_is_read(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", topology=old["topology"], cadence=old["cadence"])
     assert train.parse(["--run", str(run), "--resume"]).eval_stochastic is False
     assert finetune.parse(["--from", str(run), "--run", "x", "--env-steps", "5"]).eval_stochastic is False
-    assert "quiver evaluate run-again" in write_report(run).read_text()
+    commands = Page(write_report(run).read_text()).commands()
+    assert [command.split()[:2] for command in commands] == [
+        ["quiver", word] for word in ("train", "evaluate", "report")
+    ]
 
 
 def test_what_fine_tuning_did_not_record_has_its_default(tmp_path: Path) -> None:

@@ -118,7 +118,10 @@ def test_what_does_not_fit_is_named_by_its_key(section: Any, message: str):
 def test_every_mistake_is_told_at_once():
     with pytest.raises(RunError) as caught:
         parse_topology({"stages": "x", "roles": {"learners": {"num_gpu": 1}}}, "f")
-    assert len(str(caught.value).splitlines()) == 2
+    assert [line.split(":")[1].strip() for line in str(caught.value).splitlines()] == [
+        "metadata.quiver.roles.learners.num_gpu",
+        "metadata.quiver.stages",
+    ]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path):

@@ -54,7 +54,7 @@ def test_released_it_can_be_taken_again_and_is_removed_if_asked(tmp_path: Path) 
     path = tmp_path / "lock"
     for remove in (False, True):
         lock = Lock(path, "runs/a", remove=remove)
-        with pytest.raises(LockedError):
+        with pytest.raises(LockedError, match=f"in use by process {os.getpid()} on "):
             Lock(path, "runs/a")
         lock.release()
         lock.release()
@@ -70,12 +70,13 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 
 FORK = """
-import multiprocessing, pathlib, sys, time
+import multiprocessing, os, pathlib, sys, time
 from replay.locks import Lock
 lock = Lock(pathlib.Path(sys.argv[1]), "runs/a")
-child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
-child.start()
-print(child.pid, flush=True)
+def live():
+    print(os.getpid(), flush=True)  # told by the child itself, whose handlers of the fork have run
+    time.sleep(60)
+multiprocessing.get_context("fork").Process(target=live).start()
 sys.stdin.read()
 """
 

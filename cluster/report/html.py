@@ -1,4 +1,4 @@
-"""HTML and SVG from `templates/`: whatever a template is given is escaped, so that data stays text.
+"""HTML and SVG from the files of `templates/`: every value that a template is given is escaped, so that data stay text.
 
 What comes out is `Markup`, which later templates take as it is; nothing else makes `Markup`, but the style of the page.
 """
