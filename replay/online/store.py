@@ -215,7 +215,7 @@ class OnlineStore:
             logger.warning("%s: no checkpoint of its state could be written (%s).", self.path, error.strerror or error)
 
     def _settle(self) -> None:
-        """Know what is committed: an interrupted call may have left a record that was not taken in, or half of one."""
+        """Know what is committed: an interrupted call may have left a record that was not read, or a part of one."""
         if self._lock is None:
             raise DataError(f"{self.path}: the store is closed; open it again.")
         try:

@@ -222,8 +222,8 @@ def test_a_checkpoint_hides_no_damage_of_the_journal(path, place):
 
 def test_of_lines_that_a_checkpoint_stands_for_none_is_parsed(path, monkeypatch):
     taken = []
-    whole = StoreState._take_in
-    monkeypatch.setattr(StoreState, "_take_in", lambda state, record: (taken.append(record), whole(state, record)))
+    whole = StoreState._apply
+    monkeypatch.setattr(StoreState, "_apply", lambda state, record: (taken.append(record), whole(state, record)))
     assert OnlineReader(path).episodes == 9
     assert [list(record) for record in taken] == [["insert"]]
     taken.clear()
@@ -266,7 +266,7 @@ def test_a_small_store_has_no_checkpoint(tmp_path):
 
 
 def test_the_state_of_an_interrupted_record_is_not_saved(tmp_path, often, monkeypatch):
-    """`_halfway` is what an interruption within a record leaves; such tables are in no checkpoint."""
+    """An interruption may leave a record applied in part; such tables are in no checkpoint."""
     with OnlineStore.create(tmp_path / "online", SPACES, provenance={}) as store:
         for number in range(2):
             store.insert([(f"e{number}", make_episode(number, 3))])
