@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import replay
 from replay import DataError, Eviction, OnlineReader, OnlineStore
 from replay.online import state_checkpoint, store_state
 from replay.online.state_checkpoint import checkpoint_name, read_checkpoints, write_checkpoint
@@ -208,6 +209,16 @@ def test_a_checkpoint_of_a_journal_that_was_changed_is_left_aside(path, caplog):
     assert "the journal does not begin with its lines" in caplog.text
     assert OnlineReader(path).ids == OnlineReader(path, from_journal=True).ids == tuple(store._state.ids)
     assert [file.name for file in checkpoints(path)] == [checkpoint_name(store._state.journal.position)]
+
+
+def test_a_store_that_is_opened_as_a_dataset_is_what_its_journal_says(path):
+    """Its hash is that of the journal: a checkpoint that fits, and tells another story, has no part in it."""
+    before = replay.open(path)
+    column("episodes/return", 1e6, -1)(*checkpoints(path))
+    assert OnlineReader(path).dataset().episodes["return"].tolist() == [*before.episodes["return"][:-2], 1e6, 4510.0]
+    after = replay.open(path)
+    assert after.episodes["return"].tolist() == before.episodes["return"].tolist()
+    assert after.fingerprint == before.fingerprint
 
 
 @pytest.mark.parametrize("place", [12, 30, 400])  # in a checksum, at the record's beginning, inside
