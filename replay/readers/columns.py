@@ -101,12 +101,12 @@ def block_rows(width: int, most: int) -> int:
     return max(1, min(most, room // max(width, 1)))
 
 
-def check_unpacked(bytes_held: int, file_size: int, where: str) -> None:
+def check_unpacked(unpacked: int, file_size: int, where: str) -> None:
     """Raises `DataError`, naming `where`, for a file that says it holds more than any log of its size: a bomb, a
     table that was made large and never filled, or damage."""
-    if bytes_held > max(SMALL, MOST_RATIO * file_size):
+    if unpacked > max(SMALL, MOST_RATIO * file_size):
         raise DataError(
-            f"{where}: says that it holds {memory.amount(bytes_held)} in a file of {memory.amount(file_size)}, "
+            f"{where}: says that it holds {memory.amount(unpacked)} in a file of {memory.amount(file_size)}, "
             f"expected at most {MOST_RATIO} times its size. Cut off what was never filled, or fetch the file again."
         )
 
