@@ -73,7 +73,7 @@ class StoreState:
         self.manifest = from_description(record, str(path))
         """Without numbers."""
         self.journal = JournalReader(folder / JOURNAL)
-        self._groups = sorted({column.group for column in self.manifest.columns})
+        self._groups = list(dict.fromkeys(column.group for column in self.manifest.columns))
         self._begin()
 
     def _begin(self) -> None:
@@ -248,9 +248,9 @@ class StoreState:
         rows = {file.rows for file in files.values()}
         episodes = [mapping(episode, "episodes") for episode in listing(insert["episodes"], "episodes")]
         ids = [text(episode["id"], "id") for episode in episodes]
-        if sorted(files) != self._groups or len(rows) != 1 or not episodes:
+        if files.keys() != set(self._groups) or len(rows) != 1 or not episodes:
             raise ValueError(
-                f"files for {listed(sorted(files))} with {sorted(rows)} rows, expected {listed(self._groups)}"
+                f"files for {listed(sorted(files))} with {sorted(rows)} rows, expected {listed(sorted(self._groups))}"
             )
         if any(name in self.numbers for name in ids) or len(set(ids)) < len(ids):
             raise ValueError("an id that was inserted before")

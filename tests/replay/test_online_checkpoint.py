@@ -179,6 +179,7 @@ def linked(path):
         (column("sizes/episodes", 4, 2), "its tables do not fit each other"),
         (column("files/rows", 0), "its tables do not fit each other"),
         (column("entry_of", 0, -1), "its statistics do not fit each other"),
+        (column("statistics/reward.mean", np.inf), "its statistics are not finite"),
         (column("remarks", "\udc80"), "surrogates not allowed"),
     ],
 )
