@@ -136,6 +136,6 @@ class ShardBuffer:
         if rows <= capacity:
             return
         for name, array in self.arrays.items():
-            grown = np.empty((max(rows, 2 * capacity), *array.shape[1:]), array.dtype)
-            grown[: self.rows] = array[: self.rows]
-            self.arrays[name] = grown
+            larger = np.empty((max(rows, 2 * capacity), *array.shape[1:]), array.dtype)
+            larger[: self.rows] = array[: self.rows]
+            self.arrays[name] = larger

@@ -197,7 +197,7 @@ def _statistics(record: Mapping[str, Any], columns: Sequence[Column]) -> dict[st
 def fingerprint(folder: Path, snapshot: int | None = None) -> str:
     """sha256 of dataset.json, which holds the hashes of everything else: the identity of a dataset's content. Of an
     online store: of the journal up to `snapshot`. Raises `DataError`, and `OSError` for a store that is not there."""
-    return read_dataset(folder)[1] if snapshot is None else journal.held(folder, snapshot)[0]
+    return read_dataset(folder)[1] if snapshot is None else journal.prefix(folder, snapshot)[0]
 
 
 def _check_columns(where: str, manifest: Manifest) -> None:

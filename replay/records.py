@@ -160,14 +160,19 @@ def number(value: Any, name: str) -> float:
 
 
 def text(value: Any, name: str) -> str:
-    """Text that UTF-8 can hold: JSON may have halves of characters."""
-    if isinstance(value, str):
-        try:
-            value.encode()
-            return value
-        except UnicodeEncodeError:
-            pass
+    """Text that UTF-8 can hold."""
+    if isinstance(value, str) and is_utf8(value):
+        return value
     raise _wrong(name, value, "text")
+
+
+def is_utf8(word: str) -> bool:
+    """Whether UTF-8 can hold it: JSON, and Python from a system's bytes, may have halves of characters."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def mapping(value: Any, name: str) -> dict[str, Any]:

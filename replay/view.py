@@ -6,21 +6,21 @@ travels through Ray, and every process that has it agrees on which row a number 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
 
-from replay import statistics as moments
 from replay.contents import Contents, HasContents
 from replay.errors import DataError
+from replay.mixture import check_same_spaces, common_extras, pooled_returns, pooled_statistics
 from replay.ranges import Range, expected, fits, shown
 from replay.records import listed
 from replay.rows import Rows
 from replay.schema import Column
 from replay.shard import ShardFile
-from replay.spaces import Box, Discrete, Leaf, Spaces, observation_columns
+from replay.spaces import Box, Spaces, observation_columns
 from replay.where import select
 
 ALL = "all"
@@ -141,7 +141,7 @@ class View:
         datasets = [dataset.contents for dataset, _ in members]
         first = datasets[0].manifest
         for dataset in datasets[1:]:
-            _same_spaces(first.spaces, str(datasets[0].path), dataset)
+            check_same_spaces(first.spaces, str(datasets[0].path), dataset)
         parts = [_part(dataset, number, split, where) for number, dataset in enumerate(datasets)]
         sizes = np.array([int(part["length"].sum()) for part in parts], np.float64)
         weighted = any(weight is not None for _, weight in members)
@@ -152,10 +152,10 @@ class View:
             part["shard"] += offset
         return View(
             spaces=first.spaces,
-            extras=_common_extras([dataset.manifest.extras for dataset in datasets]),
+            extras=common_extras([dataset.manifest.extras for dataset in datasets]),
             statistics={
-                **_mixture(datasets, shares if weighted else None),
-                "return": _returns(datasets, parts, shares if weighted else None),
+                **pooled_statistics(datasets, shares if weighted else None),
+                "return": pooled_returns(datasets, parts, shares if weighted else None),
             },
             members=tuple(
                 Member(str(d.path), d.manifest.columns, (int(offsets[i]), int(offsets[i + 1])), float(shares[i]))
@@ -178,9 +178,9 @@ def extended(view: View | None, dataset: HasContents) -> View:
     added = dataset.contents
     spaces, extras = added.manifest.spaces, added.manifest.extras
     if view is not None:
-        _same_spaces(view.spaces, view.members[0].path, added)
+        check_same_spaces(view.spaces, view.members[0].path, added)
         members, files, spaces = view.members, view.files, view.spaces
-        extras = _common_extras([view.extras, added.manifest.extras])
+        extras = common_extras([view.extras, added.manifest.extras])
     end = len(files) + len(added.shards)
     none = np.zeros(0, np.int64)
     return View(
@@ -276,71 +276,6 @@ def _part(dataset: Contents, number: int, split: str | None, where: str | None) 
         "task": table["task"][episode],
         "success": table["success"][episode],
     }
-
-
-def _same_spaces(first: Spaces, path: str, b: Contents) -> None:
-    """Observations must have the same parts, shapes and dtypes; actions must be the same, bounds and all,
-    because policies squash to them. The bounds of observations of the first dataset, at `path`, are kept."""
-    ours, theirs = observation_columns(first.observation), observation_columns(b.manifest.spaces.observation)
-    if set(ours) != set(theirs):
-        raise DataError(
-            f"{b.path}: observations are {listed(theirs)}, those of {path} are {listed(ours)}; "
-            f"rename or drop keys when ingesting."
-        )
-    for name, leaf in ours.items():
-        if _form(leaf) != _form(theirs[name]):
-            raise DataError(
-                f"{b.path}: {name} is {_form(theirs[name])}, in {path} it is {_form(leaf)}; datasets sampled together "
-                "need the same."
-            )
-    if first.action != b.manifest.spaces.action:
-        raise DataError(
-            f"{b.path}: the action space is {b.manifest.spaces.action}, in {path} it is {first.action}; "
-            f"datasets sampled together need the same."
-        )
-
-
-def _form(leaf: Leaf) -> str:
-    """What learners go by: choices are one-hot vectors."""
-    return str(leaf) if isinstance(leaf, Discrete) else f"{type(leaf).__name__} {leaf.shape} {leaf.dtype}"
-
-
-def _common_extras(extras: Sequence[Mapping[str, Box]]) -> dict[str, Box]:
-    return {
-        name: box
-        for name, box in extras[0].items()
-        if all(name in e and (e[name].shape, e[name].dtype) == (box.shape, box.dtype) for e in extras[1:])
-    }
-
-
-def _mixture(datasets: Sequence[Contents], shares: np.ndarray | None) -> dict[str, dict[str, Any]]:
-    statistics = [dataset.manifest.statistics for dataset in datasets]
-    names = [name for name in statistics[0] if all(name in of_one for of_one in statistics)]
-    merged: dict[str, dict[str, Any]] = {}
-    for name in names:
-        entries: list[Mapping[str, Any]] = [of_one[name] for of_one in statistics]
-        if len({np.shape(entry["mean"]) for entry in entries}) > 1:
-            continue  # an extra of the same name and another shape
-        merged[name] = _merged(entries, shares)
-    return merged
-
-
-def _returns(
-    datasets: Sequence[Contents], parts: Sequence[Mapping[str, np.ndarray]], shares: np.ndarray | None
-) -> dict[str, Any]:
-    """From the tables of episodes, whatever the manifests say: a relabelled dataset has returns of its own."""
-    entries: list[Mapping[str, Any]] = []
-    for dataset, part in zip(datasets, parts, strict=True):
-        collected = moments.Moments(())
-        collected.add(dataset.episodes["return"][part["episode"]])
-        entries.append(collected.entry())
-    return _merged(entries, shares)
-
-
-def _merged(entries: Sequence[Mapping[str, Any]], shares: np.ndarray | None) -> dict[str, Any]:
-    """In these shares; without them, each entry counts for as much as it has rows."""
-    counts = np.array([float(entry["count"]) for entry in entries])
-    return moments.merge(entries, (counts / counts.sum() if shares is None else shares).tolist())
 
 
 def _is_extra(column: Column, spaces: Spaces) -> bool:

@@ -51,9 +51,9 @@ class JournalReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.position = Position()
-        """The end of what was taken in so far; whoever takes a record in moves it on."""
+        """The end of what was read so far; whoever applies a record moves it on."""
 
-    def news(self) -> list[tuple[dict[str, Any], Position]]:
+    def new_records(self) -> list[tuple[dict[str, Any], Position]]:
         """The records behind `position`, each with the end of its line. Reads new bytes only.
 
         A last line that is not whole is no record: it is being written, or its writer was killed. Raises `DataError`
@@ -77,7 +77,7 @@ class JournalReader:
 
     def begins_with(self, end: Position) -> bool:
         """Whether a line ends at `end`, with as many lines before it and that checksum. Each of them is looked at as
-        `news` does, but not parsed. Raises `DataError` for a file that cannot be read."""
+        `new_records` does, but not parsed. Raises `DataError` for a file that cannot be read."""
         lines = size = crc = 0
         with self._opened() as file:
             try:
@@ -130,7 +130,7 @@ class JournalReader:
 
 
 class JournalWriter:
-    """Appends to a journal, behind what `reader` has taken in. Whoever makes one holds the store's lock.
+    """Appends to a journal, behind what `reader` has read. Whoever makes one holds the store's lock.
 
     Raises `DataError` for a file that has another name, too, whoever's that is, and `OSError`.
     """
@@ -138,7 +138,7 @@ class JournalWriter:
     def __init__(self, reader: JournalReader) -> None:
         self._reader = reader
         self.unsure = False
-        """Whether a line that failed may still stand behind the others: nobody is to take it in before `cut`."""
+        """Whether a line that failed may still stand behind the others: nobody is to read it before `cut`."""
         descriptor = open_regular(reader.path, APPENDING)
         self._file = Appended(reader.path, descriptor)
         if (names := os.fstat(descriptor).st_nlink) != 1:
@@ -178,9 +178,9 @@ class JournalWriter:
         self._file.close()
 
 
-def held(folder: Path, snapshot: int) -> tuple[str, list[bytes]]:
+def prefix(folder: Path, snapshot: int) -> tuple[str, list[bytes]]:
     """The first `snapshot` lines, and the sha256 of store.json and of them, which hold the hashes of the segments: the
-    identity of what the store held then, however much it has grown since. Raises `OSError`, and `DataError` for what
+    identity of what the store had then, whatever was inserted since. Raises `OSError`, and `DataError` for what
     is no file."""
     digest = hashlib.sha256(read(folder / STORE))
     lines: list[bytes] = []

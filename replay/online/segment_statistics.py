@@ -72,6 +72,9 @@ class SegmentStatistics:
         live = np.flatnonzero(self.entries["gone"] == NEVER)
         if len(self.blocks) != count // _BLOCK or not np.array_equal(np.sort(of), live):
             raise ValueError("its statistics do not fit each other")
+        for column in (*self.entries.columns().values(), *self.blocks.columns().values()):
+            if not np.isfinite(column).all():
+                raise ValueError("its statistics are not finite")
 
     def _add(self, described: Mapping[str, Any]) -> None:
         values: dict[str, list[Any]] = {}

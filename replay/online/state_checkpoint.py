@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from replay.durable import private_file
 from replay.errors import DataError
 from replay.memory import available_bytes
 from replay.online.journal import Position
-from replay.records import MALFORMED, mapping, reason, whole
+from replay.records import MALFORMED, listing, mapping, reason, whole
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ def _as_bytes(value: Any) -> np.ndarray:
 
 
 def _as_text(array: np.ndarray) -> np.ndarray:
-    words: Sequence[Any] = json.loads(array.tobytes())
+    words = listing(json.loads(array.tobytes()), "text")
     "".join(words).encode()  # all are text, and text that UTF-8 can hold
     column = np.empty(len(words), object)
     column[:] = words

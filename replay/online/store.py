@@ -167,8 +167,8 @@ class OnlineStore:
                 kept[name] = remark
         if fresh:
             self._commit_segment(fresh, kept)
-            self._checkpoint(max(CHECKPOINT_EVERY, self.snapshot // _SHARE))
         transitions = sum(len(encoded.episode) for encoded in fresh.values())
+        self._write_checkpoint(max(CHECKPOINT_EVERY, self.snapshot // _SHARE))
         return Inserted(self.snapshot, tuple(fresh), tuple(duplicates), transitions)
 
     def evict(self, rule: Eviction) -> tuple[int, ...]:
@@ -193,20 +193,20 @@ class OnlineStore:
             self._commit({"evict": record})
         except OSError as error:
             raise disk_error(self.path, error) from error
-        self._checkpoint(max(CHECKPOINT_EVERY, self.snapshot // _SHARE))
+        self._write_checkpoint(max(CHECKPOINT_EVERY, self.snapshot // _SHARE))
         return tuple(numbers.tolist())
 
     def close(self) -> None:
         """Let another writer in."""
         if self._lock is not None:
             try:
-                self._checkpoint(CHECKPOINT_EVERY // 10)
+                self._write_checkpoint(CHECKPOINT_EVERY // 10)
             finally:
                 self._journal.close()
                 self._lock.release()
                 self._lock = None
 
-    def _checkpoint(self, records: int) -> None:
+    def _write_checkpoint(self, records: int) -> None:
         """Write a checkpoint of the state where the newest is so many records old. None is needed: where the disk
         refuses, what was inserted is as durable without."""
         if self.snapshot - self._checkpointed < max(records, 1) or self._journal.unsure:
@@ -221,7 +221,7 @@ class OnlineStore:
             logger.warning("%s: no checkpoint of its state could be written (%s).", self.path, error.strerror or error)
 
     def _settle(self) -> None:
-        """Know what is committed: an interrupted call may have left a record that was not taken in, or half of one."""
+        """Know what is committed: an interrupted call may have left a record that was not read, or a part of one."""
         if self._lock is None:
             raise DataError(f"{self.path}: the store is closed; open it again.")
         try:

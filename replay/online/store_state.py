@@ -1,4 +1,4 @@
-"""What an online store holds, as its journal tells it: episodes, segments and statistics at any snapshot.
+"""What is in an online store, as its journal tells it: episodes, segments and statistics at any snapshot.
 
 Episodes and segments are numbered in the order they were inserted, for ever. Eviction takes an episode out of
 sampling; its number, its rows and its files stay.
@@ -73,7 +73,7 @@ class StoreState:
         self.manifest = from_description(record, str(path))
         """Without numbers."""
         self.journal = JournalReader(folder / JOURNAL)
-        self._groups = sorted({column.group for column in self.manifest.columns})
+        self._groups = list(dict.fromkeys(column.group for column in self.manifest.columns))
         self._begin()
 
     def _begin(self) -> None:
@@ -98,12 +98,12 @@ class StoreState:
         self._sizes = GrowableTable(dict.fromkeys(_SIZES, ("int64", ())))
         """Of the tables, by snapshot."""
         self._sizes.extend({name: [0] for name in _SIZES})
-        self._halfway = False
-        """Whether an error or an interruption may have left a record taken in as a part."""
+        self._interrupted = False
+        """Whether an error or an interruption may have left a record applied in part."""
 
     @property
     def snapshot(self) -> int:
-        """The newest one taken in."""
+        """The newest one read."""
         return len(self._sizes) - 1
 
     @property
@@ -134,8 +134,8 @@ class StoreState:
                 return
 
     def checkpoint(self) -> StateCheckpoint | None:
-        """All that `restore` needs; None while a record is taken in as a part."""
-        if self._halfway:
+        """All that `restore` needs; None where a record may be applied in part."""
+        if self._interrupted:
             return None
         columns = {name: column for table in self._tables().items() for name, column in _prefixed(*table)}
         columns |= {"ids": _texts(self.ids), "remarks": _texts(self._remarks)}
@@ -148,20 +148,20 @@ class StoreState:
         return said
 
     def refresh(self) -> int:
-        """Take in what is new; returns the newest snapshot. Raises `DataError` for a damaged journal."""
-        for record, position in self.journal.news():
-            if self._halfway:
+        """Read what is new; returns the newest snapshot. Raises `DataError` for a damaged journal."""
+        for record, position in self.journal.new_records():
+            if self._interrupted:
                 raise DataError(f"{self.folder}: reading it was broken off before; open it again.")
-            self._halfway = True
+            self._interrupted = True
             try:
-                self._take_in(record)
+                self._apply(record)
             except MALFORMED as error:
                 raise DataError(
                     f"{self.journal.path}, line {position.snapshot}: not a record of this store ({reason(error)}); "
                     "restore the file from a copy."
                 ) from error
             self.journal.position = position
-            self._halfway = False
+            self._interrupted = False
         return self.snapshot
 
     def live(self, snapshot: int) -> np.ndarray:
@@ -227,7 +227,7 @@ class StoreState:
     def _size(self, table: str, snapshot: int) -> int:
         return int(self._sizes[table][snapshot])
 
-    def _take_in(self, record: Mapping[str, Any]) -> None:
+    def _apply(self, record: Mapping[str, Any]) -> None:
         rows = self._size("rows", -1)
         match record:
             case {"insert": insert}:
@@ -248,9 +248,9 @@ class StoreState:
         rows = {file.rows for file in files.values()}
         episodes = [mapping(episode, "episodes") for episode in listing(insert["episodes"], "episodes")]
         ids = [text(episode["id"], "id") for episode in episodes]
-        if sorted(files) != self._groups or len(rows) != 1 or not episodes:
+        if files.keys() != set(self._groups) or len(rows) != 1 or not episodes:
             raise ValueError(
-                f"files for {listed(sorted(files))} with {sorted(rows)} rows, expected {listed(self._groups)}"
+                f"files for {listed(sorted(files))} with {sorted(rows)} rows, expected {listed(sorted(self._groups))}"
             )
         if any(name in self.numbers for name in ids) or len(set(ids)) < len(ids):
             raise ValueError("an id that was inserted before")

@@ -15,7 +15,9 @@ import numpy as np
 
 from replay import memory, spaces
 from replay.errors import DataError
+from replay.ranges import shown
 from replay.readers.source import array_space
+from replay.records import is_utf8
 from replay.spaces import CHANNELS, SMALLEST_PICTURE, Image, Leaf, picture_shape
 
 MOST_NUMBERS = 1 << 20
@@ -99,12 +101,12 @@ def block_rows(width: int, most: int) -> int:
     return max(1, min(most, room // max(width, 1)))
 
 
-def check_unpacked(bytes_held: int, file_size: int, where: str) -> None:
+def check_unpacked(unpacked: int, file_size: int, where: str) -> None:
     """Raises `DataError`, naming `where`, for a file that says it holds more than any log of its size: a bomb, a
     table that was made large and never filled, or damage."""
-    if bytes_held > max(SMALL, MOST_RATIO * file_size):
+    if unpacked > max(SMALL, MOST_RATIO * file_size):
         raise DataError(
-            f"{where}: says that it holds {memory.amount(bytes_held)} in a file of {memory.amount(file_size)}, "
+            f"{where}: says that it holds {memory.amount(unpacked)} in a file of {memory.amount(file_size)}, "
             f"expected at most {MOST_RATIO} times its size. Cut off what was never filled, or fetch the file again."
         )
 
@@ -112,14 +114,9 @@ def check_unpacked(bytes_held: int, file_size: int, where: str) -> None:
 def check_name(name: str, where: str) -> None:
     """Raises `DataError`, naming `where`, for a column's name that cannot be one here: it is part of file names and
     of messages."""
-    try:
-        encoded = quote(name, safe="")
-    except UnicodeEncodeError:
-        encoded = ""
-    if not name or not name.isprintable() or not 0 < len(encoded) <= _LONGEST_NAME:
-        shown = repr(name if len(name) <= 40 else f"{name[:40]}…")
+    if not name or not name.isprintable() or not is_utf8(name) or len(quote(name, safe="")) > _LONGEST_NAME:
         raise DataError(
-            f"{where}: a column is called {shown}; expected 1 to {_LONGEST_NAME} printable characters. Rename it."
+            f"{where}: a column is called {shown(name)}; expected 1 to {_LONGEST_NAME} printable characters. Rename it."
         )
 
 

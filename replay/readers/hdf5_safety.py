@@ -58,7 +58,7 @@ def _check_objects(store: Any, path: Path, packing: bool) -> None:
     import h5py
 
     checked: set[Any] = set()
-    held, size = 0, os.stat(path).st_size
+    total, size = 0, os.stat(path).st_size
     above: dict[Any, None] = {}
     """Groups on the way down to where we are."""
     walk: list[Iterator[tuple[str, Any]]] = []
@@ -87,8 +87,8 @@ def _check_objects(store: Any, path: Path, packing: bool) -> None:
             _check_storage(node, where)
             own = node.id.get_type().get_size() * math.prod(node.shape or ())
             check_unpacked(own, size, where)
-            held += own
-            check_unpacked(held, size, str(path))
+            total += own
+            check_unpacked(total, size, str(path))
             if packing:
                 check_packing(node, where)
         checked.add(identity)

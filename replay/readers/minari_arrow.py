@@ -67,11 +67,11 @@ def _table(parts: Sequence[Path], backend: str) -> Any:
             if backend == "parquet":
                 with pq.ParquetFile(part) as file:
                     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-                    held, size = sum(group.total_byte_size for group in groups), part.stat().st_size
+                    unpacked, size = sum(group.total_byte_size for group in groups), part.stat().st_size
                     # Before it is unpacked.
-                    if held > max(_SMALL, _MOST_RATIO * size):
+                    if unpacked > max(_SMALL, _MOST_RATIO * size):
                         raise DataError(
-                            f"{part}: says that it holds {held:,} bytes in a file of {size:,}, expected at most "
+                            f"{part}: says that it holds {unpacked:,} bytes in a file of {size:,}, expected at most "
                             f"{_MOST_RATIO} times its size. {_REMEDY}"
                         )
                     table = file.read()

@@ -141,13 +141,13 @@ def _blocks(npz: Npz, task: _Task | None, space: Any, names: list[str], read_row
 
 def _reward_of_next(blocks: Iterator[Block]) -> Iterator[Block]:
     """Rewards and masks moved one row up. A trajectory's final row gets a stranger's, but is no transition."""
-    held = None
+    previous = None
     for block in blocks:
-        if held is not None:
-            yield _moved(held, block)
-        held = block
-    if held is not None:
-        yield _moved(held, held)
+        if previous is not None:
+            yield _moved(previous, block)
+        previous = block
+    if previous is not None:
+        yield _moved(previous, previous)
 
 
 def _moved(block: Block, after: Block) -> Block:

@@ -94,7 +94,7 @@ def _checked(file: Any, size: int, path: Path, footer: dict[int, Any], columns: 
         )
     _check_depth(schema, path)
     widths = {i: int(element.get(_TYPE_LENGTH, 0)) for i, element in enumerate(_leaves(schema))}
-    rows, held = int(footer[_ROWS]), 0
+    rows, total_bytes = int(footer[_ROWS]), 0
     row_bytes: dict[str, int] = {}
     total = 0
     for group in footer[_GROUPS]:
@@ -118,8 +118,8 @@ def _checked(file: Any, size: int, path: Path, footer: dict[int, Any], columns: 
             if columns is not None:
                 unpacked, word = _pages(file, size, meta, values, where)
                 own = max(own, unpacked)
-            held += own
-            check_unpacked(held, size, where)
+            total_bytes += own
+            check_unpacked(total_bytes, size, where)
             per_row = own // max(1, int(group[_GROUP_ROWS])) + (word if kind == _BYTE_ARRAY else 0)
             name = ".".join(names)
             row_bytes[name] = max(row_bytes.get(name, 0), per_row)

@@ -133,7 +133,7 @@ class Tables:
     def _batches(self, file: Path, names: list[str]) -> Iterator[Part]:
         import pyarrow.parquet as pq
 
-        held, first, unpacked = None, 0, 0
+        previous, first, unpacked = None, 0, 0
         width = self._footers[file].row_bytes
         rows = max(1, min(block_rows(width, self._block_rows), self._footers[file].rows))
         memory.require(4 * rows * width, str(file), f"reading {rows:,} rows", "use a machine with more.")
@@ -141,8 +141,8 @@ class Tables:
             for batch in table.iter_batches(rows, columns=[self.names[name] for name in names]):
                 if batch.num_rows == 0:
                     continue
-                if held is not None:
-                    yield held
+                if previous is not None:
+                    yield previous
                 batch.validate(full=True)
                 columns = {}
                 for name in names:
@@ -155,10 +155,10 @@ class Tables:
                     columns[name] = column
                     self._check_alike(name, column, where)
                 check_unpacked(unpacked, file.stat().st_size, str(file))
-                held = Part(columns, file, first, last=False)
+                previous = Part(columns, file, first, last=False)
                 first += batch.num_rows
-        if held is not None:
-            yield replace(held, last=True)
+        if previous is not None:
+            yield replace(previous, last=True)
 
     def _check_alike(self, name: str, column: np.ndarray, where: str) -> None:
         """That rows are like all rows of the column before, and those of a next observation like the observation's."""

@@ -93,7 +93,7 @@ def segment(
     Holds at most one block and one episode in memory. Adds to `counts`.
     """
     pending: list[Block] = []
-    held = 0
+    pending_bytes = 0
     first_row = number = 0
     for block in blocks:
         start = 0
@@ -112,9 +112,11 @@ def segment(
             first_row, number, pending, start = first_row + len(rows), number + 1, [], int(stop)
         if start < len(block):
             pending.append(block.rows(start, len(block)))
-            held = _bytes(pending[-1]) + (held if len(pending) > 1 else 0)
+            pending_bytes = _bytes(pending[-1]) + (pending_bytes if len(pending) > 1 else 0)
             # Joined, with its final observation, and as it will be written.
-            memory.require(3 * held, f"{source}: episode {number} (from row {first_row})", "the episode", _SHORTER)
+            memory.require(
+                3 * pending_bytes, f"{source}: episode {number} (from row {first_row})", "the episode", _SHORTER
+            )
     if pending:
         yield from _episode(_join(pending), counts, f"episode {number}", first_row, source, final_row)
 

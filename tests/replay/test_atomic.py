@@ -1,5 +1,7 @@
 """Files are written whole or not at all, and never through a link."""
 
+import errno
+import os
 import stat
 from contextlib import suppress
 
@@ -95,3 +97,55 @@ def test_a_manifest_is_written_through_no_link(precious, tmp_path, make):
         (tmp_path / name).symlink_to(precious)
     with suppress(FileExistsError):
         make(tmp_path / "made", {})
+
+
+def test_an_appended_file_takes_each_content_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "lines"
+    path.write_bytes(b"one\ntwo\nthr")
+    file = durable.Appended(path, os.open(path, durable.APPENDING))
+    assert (file.size(), file.end_of_lines(100), file.end_of_lines(7), file.end_of_lines(3)) == (11, 8, 4, 0)
+    file.truncate(8)
+    file.append(b"three\n")
+    assert path.read_bytes() == b"one\ntwo\nthree\n"
+    write = os.write
+    room = iter([4])
+
+    def nearly_full(descriptor, content):
+        if (left := next(room, 0)) == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, content[:left])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", nearly_full)
+        with pytest.raises(OSError, match="No space left") as told:
+            file.append(b"a line that is too long\n")
+    assert told.value.filename == str(path)
+    assert path.read_bytes() == b"one\ntwo\nthree\n"
+    file.append(b"four\n")
+    file.sync()
+    file.close()
+    file.close()
+    assert path.read_bytes() == b"one\ntwo\nthree\nfour\n"
+
+
+def test_what_was_left_under_private_names_is_removed_by_name(tmp_path, precious):
+    token = "0123456789abcdef"
+    private = durable.private_folder(tmp_path / "made")
+    (private / "part").touch()
+    for name in (f".made.{token}.partial", ".made.partial", f".made.too.{token}.partial", f".other.{token}.partial"):
+        (tmp_path / name).touch()
+    (tmp_path / ".made.fedcba9876543210.partial").symlink_to(precious)
+    (tmp_path / ".made.notes.partial.txt").touch()
+    durable.remove_private(tmp_path, "made")
+    left = {path.name for path in tmp_path.iterdir() if "partial" in path.name}
+    assert left == {
+        ".made.fedcba9876543210.partial",
+        ".made.notes.partial.txt",
+        f".made.too.{token}.partial",
+        f".other.{token}.partial",
+    }
+    durable.remove_private(tmp_path, "*")
+    assert {path.name for path in tmp_path.iterdir() if "partial" in path.name} == {
+        ".made.fedcba9876543210.partial",
+        ".made.notes.partial.txt",
+    }

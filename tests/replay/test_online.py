@@ -269,7 +269,7 @@ def test_an_interruption_after_the_line_was_written_keeps_the_episode(store, epi
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("replay.online.store_state.StoreState._take_in", interrupted)
+        patch.setattr("replay.online.store_state.StoreState._apply", interrupted)
         with pytest.raises(KeyboardInterrupt):
             store.insert(named(episode, 3))
     with pytest.raises(DataError, match="broken off before; open it again"):

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import replay
 from replay import DataError, Eviction, OnlineReader, OnlineStore
 from replay.online import state_checkpoint, store_state
 from replay.online.state_checkpoint import checkpoint_name, read_checkpoints, write_checkpoint
@@ -178,6 +179,7 @@ def linked(path):
         (column("sizes/episodes", 4, 2), "its tables do not fit each other"),
         (column("files/rows", 0), "its tables do not fit each other"),
         (column("entry_of", 0, -1), "its statistics do not fit each other"),
+        (column("statistics/reward.mean", np.inf), "its statistics are not finite"),
         (column("remarks", "\udc80"), "surrogates not allowed"),
     ],
 )
@@ -210,6 +212,16 @@ def test_a_checkpoint_of_a_journal_that_was_changed_is_left_aside(path, caplog):
     assert [file.name for file in checkpoints(path)] == [checkpoint_name(store._state.journal.position)]
 
 
+def test_a_store_that_is_opened_as_a_dataset_is_what_its_journal_says(path):
+    """Its hash is that of the journal: a checkpoint that fits, and tells another story, has no part in it."""
+    before = replay.open(path)
+    column("episodes/return", 1e6, -1)(*checkpoints(path))
+    assert OnlineReader(path).dataset().episodes["return"].tolist() == [*before.episodes["return"][:-2], 1e6, 4510.0]
+    after = replay.open(path)
+    assert after.episodes["return"].tolist() == before.episodes["return"].tolist()
+    assert after.fingerprint == before.fingerprint
+
+
 @pytest.mark.parametrize("place", [12, 30, 400])  # in a checksum, at the record's beginning, inside
 def test_a_checkpoint_hides_no_damage_of_the_journal(path, place):
     journal = path / "journal.jsonl"
@@ -222,8 +234,8 @@ def test_a_checkpoint_hides_no_damage_of_the_journal(path, place):
 
 def test_of_lines_that_a_checkpoint_stands_for_none_is_parsed(path, monkeypatch):
     taken = []
-    whole = StoreState._take_in
-    monkeypatch.setattr(StoreState, "_take_in", lambda state, record: (taken.append(record), whole(state, record)))
+    whole = StoreState._apply
+    monkeypatch.setattr(StoreState, "_apply", lambda state, record: (taken.append(record), whole(state, record)))
     assert OnlineReader(path).episodes == 9
     assert [list(record) for record in taken] == [["insert"]]
     taken.clear()
@@ -266,7 +278,7 @@ def test_a_small_store_has_no_checkpoint(tmp_path):
 
 
 def test_the_state_of_an_interrupted_record_is_not_saved(tmp_path, often, monkeypatch):
-    """`_halfway` is what an interruption within a record leaves; such tables are in no checkpoint."""
+    """An interruption may leave a record applied in part; such tables are in no checkpoint."""
     with OnlineStore.create(tmp_path / "online", SPACES, provenance={}) as store:
         for number in range(2):
             store.insert([(f"e{number}", make_episode(number, 3))])
