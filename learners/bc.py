@@ -14,6 +14,7 @@ from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import ActionChunk, History, PolicySpread
 from learners.base.torch_algorithm import TorchAlgorithm
 from learners.errors import LearnerError
+from learners.losses import squared_error
 from learners.networks.policies import DeterministicPolicy, LikelihoodPolicy, log_likelihood
 from replay.batch import Request
 from replay.spaces import Box, Discrete
@@ -25,8 +26,9 @@ class BCConfig(CommonConfig):
 
     loss: Literal["log_likelihood", "mse"] = "log_likelihood"  # Of a distribution of actions, or of its mean only.
     policy_std: PolicySpread = None  # Fixed spread of a normal distribution, where given.
-    action_chunk: ActionChunk = 0  # Actions that are planned at once and played out one after the other; 0 plans one.
-    history: History = 0  # Observations before the present one that the policy reads, too.
+    # So many actions are planned at once and played out one after the other; 0 plans single actions.
+    action_chunk: ActionChunk = 0
+    history: History = 0  # The policy reads so many observations before the present one, too.
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,19 +41,6 @@ class BCConfig(CommonConfig):
 
     def request(self) -> Request:
         return replace(super().request(), action_chunk=self.action_chunk, history=self.history)
-
-
-# --- Losses ---
-
-
-def squared_error(prediction: Tensor, action: Tensor, present: Tensor | None = None) -> Tensor:
-    """The mean over the action's elements of the squared error, (B,).
-
-    Of a chunk, elements that are not `present` count as no error and are divided by all the same, so that each action
-    of the data weighs the same.
-    """
-    error = (prediction - action).square()
-    return (error if present is None else error * present).mean(-1)
 
 
 class BC(TorchAlgorithm):

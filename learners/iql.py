@@ -17,6 +17,7 @@ from learners.base.config import CommonConfig, check_chunk
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import LARGEST, ActionChunk, AdvantageClip, History, PolicySpread, Polyak
 from learners.base.torch_algorithm import TorchAlgorithm
+from learners.losses import advantage_weight, expectile_loss
 from learners.networks.policies import log_likelihood
 from replay.batch import Request
 from replay.ranges import Range
@@ -34,9 +35,10 @@ class IQLConfig(CommonConfig):
     advantage_clip: AdvantageClip = 100.0  # Upper bound of exp(β·advantage).
     polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
     policy_std: PolicySpread = None  # Fixed spread of the policy, where given: 1 makes its loss a squared error.
-    # Actions that are planned, judged and played out together; 0 is one at a time. Rewards are summed over them.
+    # So many actions are planned and judged together and played out one after the other, and rewards are summed over
+    # them; 0 plans single actions.
     action_chunk: ActionChunk = 0
-    history: History = 0  # Observations before the present one that values and policy read, too.
+    history: History = 0  # Values and policy read so many observations before the present one, too.
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,19 +46,6 @@ class IQLConfig(CommonConfig):
 
     def request(self) -> Request:
         return replace(super().request(), action_chunk=self.action_chunk, history=self.history)
-
-
-# --- Losses ---
-
-
-def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
-    """∣τ − 1(u < 0)∣·u² for u = `difference`, elementwise (equation 5)."""
-    return torch.where(difference < 0, 1.0 - expectile, expectile) * difference.square()
-
-
-def advantage_weight(advantage: Tensor, temperature: float, clip: float) -> Tensor:
-    """min(exp(β·A), clip), (B,): the weight of each action of the data in the policy's regression (equation 7)."""
-    return torch.exp(temperature * advantage).clamp(max=clip)
 
 
 class IQL(TorchAlgorithm):

@@ -18,6 +18,10 @@ from learners.networks.encoders import Encoder, Features
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 
+DISCRETE_TEMPERATURE = 0.1
+"""Of draws over discrete actions by their values, in the units of the critic's output: an action worse by .1 is e times
+rarer."""
+
 
 class DeterministicPolicy(EncodedMLP):
     """Actions in [-1, 1], shape (B, A)."""
@@ -150,6 +154,11 @@ def one_hot_choice(scores: Tensor, noise: Tensor | None) -> Tensor:
         uniform = torch.special.ndtr(noise).clamp(1e-7, 1.0 - 1e-7)
         scores = scores - torch.log(-torch.log(uniform))
     return F.one_hot(scores.argmax(-1), scores.shape[-1]).to(torch.float32)
+
+
+def chosen_log_prob(scores: Tensor, action: Tensor) -> Tensor:
+    """log softmax(scores)(a), (B,), of a one-hot action (B, n): how likely `one_hot_choice` is to draw it."""
+    return F.log_softmax(scores, dim=-1).gather(-1, action.argmax(-1, keepdim=True)).squeeze(-1)
 
 
 def normal_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
