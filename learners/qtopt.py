@@ -22,7 +22,8 @@ from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import Polyak, Samples, WeightDecay
 from learners.base.online import Online
 from learners.base.optimisation import flatten_
-from learners.base.torch_algorithm import TorchAlgorithm, frozen_copy
+from learners.base.target_networks import frozen_copy
+from learners.base.torch_algorithm import TorchAlgorithm
 from learners.errors import LearnerError
 from learners.networks.critics import as_encoder
 from learners.networks.dropout import Dropout

@@ -69,6 +69,10 @@ class View:
     """int64 (E,): number of the member."""
     episode: np.ndarray
     """int64 (E,): number of the episode in its dataset."""
+    task: np.ndarray | None = None
+    """object (E,): the task that each is tagged with; None in a view for gathering only, as is the next."""
+    success: np.ndarray | None = None
+    """int8 (E,): 1, 0, or -1 where unknown."""
     starts: np.ndarray = field(init=False)
     """int64 (E + 1,): cumulative lengths."""
     ends: np.ndarray = field(init=False)
@@ -269,6 +273,8 @@ def _part(dataset: Dataset, number: int, split: str | None, where: str | None) -
         "length": table["length"][episode].astype(np.int64),
         "dataset": np.full(len(episode), number, np.int64),
         "episode": episode.astype(np.int64),
+        "task": table["task"][episode],
+        "success": table["success"][episode],
     }
 
 

@@ -12,6 +12,7 @@ from replay.gather.decoders import Encoded
 from replay.gather.derived_columns import following, returns_to_go
 from replay.gather.history import Histories, histories
 from replay.gather.plan import Plan
+from replay.gather.relabelled import read_reward
 from replay.gather.returns import n_step
 from replay.rows import Rows
 from replay.schema import RETURN_TO_GO
@@ -24,7 +25,7 @@ def sums(
     `DataError` for flags that are none."""
     addresses, request = plan.addresses, plan.request
     steps = np.minimum(np.arange(length), rows.remaining[:, None] - 1)
-    reward = request.scaled(addresses.read("reward", at, steps))
+    reward = request.scaled(read_reward(plan, at, rows, steps))
     flags = (
         check_flags(plan.view, addresses.read("terminated", at, steps)),
         check_flags(plan.view, addresses.read("truncated", at, steps)),

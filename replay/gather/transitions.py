@@ -12,6 +12,7 @@ from replay.gather.decoders import Encoded
 from replay.gather.derived_columns import following
 from replay.gather.history import NO_HISTORIES, histories
 from replay.gather.plan import Plan
+from replay.gather.relabelled import read_reward
 from replay.rows import Rows
 
 
@@ -23,7 +24,7 @@ def one_step(
     addresses = plan.addresses
     past = histories(plan, at, rows.step, 1) if plan.history else NO_HISTORIES
     observation, next_observation, encoded = plan.observations.read(addresses, at, rows, past.now, past.later)
-    reward = addresses.read("reward", at)
+    reward = read_reward(plan, at, rows)
     if plan.scaled:
         reward = plan.request.scaled(reward)
     terminated, truncated = addresses.read_flags(at)

@@ -11,6 +11,7 @@ from replay.gather.batch_checks import check_flags
 from replay.gather.decoders import Encoded
 from replay.gather.derived_columns import returns_to_go
 from replay.gather.plan import Plan
+from replay.gather.relabelled import read_reward
 from replay.gather.returns import backward
 from replay.rows import Rows
 from replay.schema import RETURN_TO_GO
@@ -26,7 +27,7 @@ def windows(
     steps = np.minimum(np.arange(length + 1), rows.remaining[:, None])
     inner = steps[:, :-1]
     mask = (np.arange(length) < rows.remaining[:, None]).astype(np.uint8)
-    reward = request.scaled(addresses.read("reward", at, inner)) * mask.astype(np.float32)
+    reward = request.scaled(read_reward(plan, at, rows, inner)) * mask.astype(np.float32)
     terminated = check_flags(plan.view, addresses.read("terminated", at, inner)) * mask
     extras = {name: addresses.read(name, at, inner) for name in plan.extras}
     if plan.to_go:
