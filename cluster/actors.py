@@ -18,7 +18,7 @@ from cluster.roles.env_runner import EnvRunner, RunnerSpec
 from cluster.roles.evaluator import EvaluationSpec, Evaluator
 from cluster.roles.online_writer import OnlineWriter
 from cluster.roles.replay_shard import ReplayShard
-from cluster.serialization import pack_rows
+from cluster.serialization import pack_goals, pack_rows
 from replay.batch import Request
 from replay.online.store import Eviction
 from replay.rows import Rows
@@ -130,12 +130,13 @@ class Actors:
         return LearnerGroup(self.backend, self._spec, self._recipe, self._topology.learners, view)
 
     def gather(self, rows: Rows, snapshot: int | None = None) -> tuple[routing.Assembly, list[Reference]]:
-        """References to the rows' parts, one for each node that holds some, and how they become one batch.
+        """References to the rows' parts, one for each node that holds some, to those of their goals, where they have
+        any, and how all become one batch.
 
         `snapshot` is how much of the online store the rows lie in; its segments go round the nodes, as it grows.
         """
         known = len(self._owner)
-        furthest = int(rows.shard.max(initial=0))
+        furthest = max(int(part.shard.max(initial=0)) for part in (rows, rows.goal) if part is not None)
         if snapshot is not None and furthest >= known:
             later = np.arange(known, 2 * furthest + 1) - len(self._view.files)
             self._owner = np.concatenate([self._owner, later % len(self._actors_by_node)])
@@ -144,13 +145,26 @@ class Actors:
             self.backend.call(self.shards[next(self._turns[node])], "gather", pack_rows(part, self.request), snapshot)
             for node, part in route.parts
         ]
+        parts += [
+            self.backend.call(self.shards[next(self._turns[node])], "observe", pack_goals(part), snapshot)
+            for node, part in route.goals
+        ]
         return route.assembly, parts
 
 
 def _outline(view: View) -> View:
     """The view without its episodes: all that a shard actor needs, small enough to travel with its restarts."""
     nothing = np.zeros(0, np.int64)
-    return replace(view, shard=nothing, first_row=nothing, length=nothing, dataset=nothing, episode=nothing)
+    return replace(
+        view,
+        shard=nothing,
+        first_row=nothing,
+        length=nothing,
+        dataset=nothing,
+        episode=nothing,
+        task=None,
+        success=None,
+    )
 
 
 def transitions_by_shard(view: View) -> NDArray[np.int64]:

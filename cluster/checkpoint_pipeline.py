@@ -25,14 +25,20 @@ from cluster.options import Recipe
 from cluster.roles.train_buffer import chunk_from_arrays
 from cluster.schedule import Schedule
 from learners.algorithm import Algorithm
+from replay.batch import Request
+from replay.draw import as_asked
 from replay.errors import DataError
+from replay.random_words import PRIORITY
+from replay.rows import GOAL
 from replay.spaces import Discrete, Spaces, observation_columns
 from replay.view import View, locate
 
 Kind = tuple[str, tuple[int, ...]]
 """dtype and shape."""
 
-ROW_FIELDS = ("index", "shard", "row", "remaining")
+ROW_FIELDS = ("index", "shard", "row", "remaining", "step")
+LATER_FIELDS = ("step",)
+"""Of those, what checkpoints of earlier versions do not hold."""
 PRIORITY_FIELDS = ("powers", "fresh", "highest")
 _REMEDY = "No run writes that: restore the checkpoint, or go on from another with --resume-from."
 
@@ -57,12 +63,12 @@ def check_pipeline(
     expected |= {name: policy for name in start.pipeline if re.fullmatch(r"evaluation\.\d{1,18}", name, re.ASCII)}
     if recipe.priority_exponent > 0:
         assert view is not None
-        expected |= _priorities(view) | _draws(start.pipeline, schedule, chunk, recipe.batch_size)
+        expected |= _priorities(view) | _draws(start.pipeline, schedule, chunk, recipe.batch_size, algorithm.requires)
     if recipe.label_reuse > 1:
-        expected |= _buffer(start.pipeline, schedule, chunk, recipe, spaces, algorithm.requires.kind)
+        expected |= _buffer(start.pipeline, schedule, chunk, recipe, spaces, algorithm.requires)
     _check(where, start.pipeline, expected)
     if recipe.priority_exponent > 0 and view is not None:
-        _check_draws(where, start.pipeline, view)
+        _check_draws(where, start.pipeline, view, schedule, recipe.seed, algorithm.requires)
     if recipe.label_reuse > 1:
         _check_buffer(where, start.pipeline, algorithm, spaces)
 
@@ -76,31 +82,45 @@ def _priorities(view: View) -> dict[str, Kind]:
     }
 
 
-def _draws(pipeline: Arrays, schedule: Schedule, first: int, size: int) -> dict[str, Kind]:
+def _draws(pipeline: Arrays, schedule: Schedule, first: int, size: int, request: Request) -> dict[str, Kind]:
     """Of `first` and the chunks after it, as many as were asked for: whole chunks, none left out."""
     expected: dict[str, Kind] = {}
     chunk = first
     while any(name.startswith(f"rows.{chunk}.") for name in pipeline):
         for draw in range(len(schedule.draws_of(chunk))):
             start = f"rows.{chunk}.{draw:03d}."
-            expected |= {f"{start}{field}": ("int64", (size,)) for field in ROW_FIELDS}
+            fields = [name for name in ROW_FIELDS if name not in LATER_FIELDS or f"{start}{name}" in pipeline]
+            fields += ["task"] if request.tasks is not None else []
+            if request.goals is not None:
+                fields += [f"{GOAL}{field}" for field in ROW_FIELDS]
+                expected[f"{start}reached"] = ("uint8", (size,))
+            expected |= {f"{start}{field}": ("int64", (size,)) for field in fields}
             expected[f"{start}weight"] = ("float32", (size,))
         chunk += 1
     return expected
 
 
 def _buffer(
-    pipeline: Arrays, schedule: Schedule, chunk: int, recipe: Recipe, spaces: Spaces, kind: str
+    pipeline: Arrays, schedule: Schedule, chunk: int, recipe: Recipe, spaces: Spaces, request: Request
 ) -> dict[str, Kind]:
     """The last chunks' rows. Labels are as they are: `_check_buffer` compares them with those of the algorithm."""
-    columns = {name: (leaf.dtype, leaf.shape) for name, leaf in observation_columns(spaces.observation).items()}
-    step: dict[str, Kind] = {"action": (spaces.action.dtype, spaces.action.shape)}
+    leaves = observation_columns(spaces.observation)
+    past = (request.history + 1,) if request.history else ()
+    chunk_of = (request.action_chunk,) if request.action_chunk else ()
+    columns = {name: (leaf.dtype, (*past, *leaf.shape)) for name, leaf in leaves.items()}
+    step: dict[str, Kind] = {"action": (spaces.action.dtype, (*chunk_of, *spaces.action.shape))}
     step |= columns | {f"next_{name}": column for name, column in columns.items()}
     step |= dict.fromkeys(("reward", "discount"), ("float32", ()))
     step |= dict.fromkeys(("terminated", "truncated"), ("uint8", ()))
-    if kind != "transitions":
-        step["mask"] = ("uint8", ())
+    if request.kind != "transitions" or chunk_of:
+        step["mask"] = ("uint8", chunk_of)
+    if past:
+        step |= dict.fromkeys(("history_mask", "next_history_mask"), ("uint8", past))
+    if request.goals is not None:
+        step |= {name.replace("observation", "goal", 1): (leaf.dtype, leaf.shape) for name, leaf in leaves.items()}
     row: dict[str, Kind] = {"index": ("int64", ())}
+    if request.tasks is not None:
+        row["task"] = ("int64", ())
     if recipe.priority_exponent > 0:
         row["weight"] = ("float32", ())
     expected: dict[str, Kind] = {}
@@ -108,7 +128,7 @@ def _buffer(
         rows, prefix = len(schedule.draws_of(entered)) * recipe.batch_size, f"buffer.{number:03d}."
         reward = pipeline.get(f"{prefix}batch.reward")
         # Windows and episodes have a second dimension, as long as the longest of the chunk.
-        lead = (rows,) if kind == "transitions" or reward is None else (rows, *reward.shape[1:2])
+        lead = (rows,) if request.kind == "transitions" or reward is None else (rows, *reward.shape[1:2])
         expected |= {f"{prefix}batch.{name}": (dtype, (*lead, *shape)) for name, (dtype, shape) in step.items()}
         expected |= {f"{prefix}batch.{name}": (dtype, (rows, *shape)) for name, (dtype, shape) in row.items()}
         for name, array in pipeline.items():
@@ -132,16 +152,23 @@ def _check(where: Path, pipeline: Arrays, expected: Mapping[str, Kind]) -> None:
             raise _refusal(where, name, "holds a number below 0")
 
 
-def _check_draws(where: Path, pipeline: Arrays, view: View) -> None:
-    """Rows must be those of their index, or another shard would be read than was drawn from."""
-    for name in (name for name in pipeline if name.startswith("rows.") and name.endswith(".index")):
+def _check_draws(where: Path, pipeline: Arrays, view: View, schedule: Schedule, seed: int, request: Request) -> None:
+    """Rows must be those of their index, and their tasks and goals those of their address, or another shard would be
+    read than was drawn from."""
+    for name in pipeline:
+        found = re.fullmatch(r"rows\.(\d{1,18})\.(\d{3,18})\.index", name, re.ASCII)
+        if found is None:
+            continue
         start = name.removesuffix("index")
+        chunk, draw = (int(part) for part in found.groups())
         try:
             rows = locate(view, pipeline[name])
         except DataError as error:
             raise _refusal(where, name, f"is of no transitions ({error})") from error
-        for field in ROW_FIELDS:
-            if not np.array_equal(getattr(rows, field), pipeline[start + field]):
+        sequence = schedule.draws_of(chunk)[draw]
+        rows = as_asked(view, rows, request, seed=seed, stream=PRIORITY, sequence=sequence)
+        for field, column in rows.columns():
+            if start + field in pipeline and not np.array_equal(column, pipeline[start + field]):
                 raise _refusal(where, start + field, "is not that of its index")
         weight = pipeline[f"{start}weight"]
         if not ((weight >= 0) & (weight <= 1)).all():

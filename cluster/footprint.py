@@ -57,7 +57,8 @@ def row_bytes(spaces: Spaces, request: Request, view: View | None) -> int:
     past = request.history + 1
     actions = max(request.action_chunk, 1)
     masks = request.action_chunk + (2 * past if request.history else 0)
-    return steps * (2 * past * observation + actions * widths["action"] + 4 + 4 + 1 + 1) + masks + 8
+    beside = (observation if request.goals is not None else 0) + (8 if request.tasks is not None else 0)
+    return steps * (2 * past * observation + actions * widths["action"] + 4 + 4 + 1 + 1) + masks + beside + 8
 
 
 def check_environments(online: OnlineRecipe, topology: Topology) -> None:

@@ -136,7 +136,7 @@ class OnlineSource:
                     seed=self._recipe.seed,
                     sequence=sequence,
                     count=self._recipe.batch_size,
-                    kind=self._actors.request.kind,
+                    request=self._actors.request,
                 )
             )
         return drawn

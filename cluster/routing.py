@@ -6,15 +6,15 @@ call to each node that holds some of its rows, to the node's actors in turn, how
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.serialization import Packed, unpack
+from cluster.serialization import Packed, unpack, unpack_observation
 from replay.batch import Batch, concatenate
 from replay.rows import Rows
 
@@ -49,6 +49,10 @@ class Assembly:
 
     order: NDArray[np.int64] | None
     """Row i of the drawn order is row `order[i]` of the concatenated parts; None where that is the order already."""
+    goals: int = 0
+    """How many answers, the last ones, are of goals: observations only."""
+    goal_order: NDArray[np.int64] | None = None
+    """The same as `order` of those."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,25 @@ class Route:
 
     parts: list[tuple[int, Rows]]
     """(node, its rows)."""
+    goals: list[tuple[int, Rows]]
+    """The same of the goals, whose observations are asked for, where the rows have any."""
     assembly: Assembly
 
 
 def route(rows: Rows, owner: NDArray[np.int64]) -> Route:
     """`owner` maps a shard's number in the view to the node that holds it, by its place in `actors_by_node`."""
+    parts, order = _split(rows, owner)
+    if rows.goal is None:
+        return Route(parts, [], Assembly(order))
+    goals, goal_order = _split(rows.goal, owner)
+    return Route(parts, goals, Assembly(order, len(goals), goal_order))
+
+
+def _split(rows: Rows, owner: NDArray[np.int64]) -> tuple[list[tuple[int, Rows]], NDArray[np.int64] | None]:
+    """The rows of each node, and the order in which their answers are the rows again, where it is another."""
     node = owner[rows.shard]
     if node.size and (node == node[0]).all():
-        return Route([(int(node[0]), rows)], Assembly(None))
+        return [(int(node[0]), rows)], None
     # A single draw walks the shards forward, and each node holds consecutive ones: nothing moves then.
     sorted_already = bool((node[1:] >= node[:-1]).all())
     order = None if sorted_already else np.argsort(node, kind="stable")
@@ -75,13 +90,29 @@ def route(rows: Rows, owner: NDArray[np.int64]) -> Route:
         if stop > start
     ]
     if order is None:
-        return Route(parts, Assembly(None))
+        return parts, None
     inverse = np.empty_like(order)
     inverse[order] = np.arange(len(order))
-    return Route(parts, Assembly(inverse))
+    return parts, inverse
 
 
 def assemble(assembly: Assembly, parts: Sequence[Packed]) -> Batch[Any]:
-    """The answers as one batch, in the drawn order."""
-    batch = concatenate([unpack(part) for part in parts])
-    return batch if assembly.order is None else batch.take(assembly.order)
+    """The answers as one batch, in the drawn order, each row beside its goal."""
+    asked = len(parts) - assembly.goals
+    batch = concatenate([unpack(part) for part in parts[:asked]])
+    if assembly.order is not None:
+        batch = batch.take(assembly.order)
+    return replace(batch, goal=_goals(assembly, parts[asked:])) if assembly.goals else batch
+
+
+def _goals(assembly: Assembly, parts: Sequence[Packed]) -> Any:
+    """Their observations, (B, …) or a dictionary of them."""
+    found = [unpack_observation(part) for part in parts]
+
+    def joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+        whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        return whole if assembly.goal_order is None else whole[assembly.goal_order]
+
+    if isinstance(found[0], Mapping):
+        return {name: joined([part[name] for part in found]) for name in found[0]}
+    return joined(found)

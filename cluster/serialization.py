@@ -5,7 +5,8 @@ Ray spends tens of microseconds on every object and buffer of a message, as long
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ Packed = tuple[tuple[tuple[str, str, tuple[int, ...]], ...], NDArray[np.uint8]]
 
 _ALIGNMENT = 8
 """Of each array in the bytes; the largest element there is."""
+_OBSERVATION = "observation"
 _NARROW = ("shard", "row", "remaining", "step", "task")
 """Columns of rows of which 32 bits are enough: a shard's rows, and the steps of its episodes, are counted in them."""
 
@@ -32,8 +34,31 @@ def unpack(message: Packed) -> Batch[NDArray[np.generic]]:
     return Batch.of(_unpack(message))
 
 
+def pack_observation(observation: Any) -> Packed:
+    """An observation, (B, …) or a dictionary of such arrays, as one."""
+    if isinstance(observation, Mapping):
+        return _pack((f"{_OBSERVATION}.{name}", part) for name, part in observation.items())
+    return _pack([(_OBSERVATION, observation)])
+
+
+def unpack_observation(message: Packed) -> Any:
+    """The observation again, its arrays views of the bytes."""
+    found = _unpack(message)
+    return (
+        found.get(_OBSERVATION)
+        if _OBSERVATION in found
+        else {name.removeprefix(f"{_OBSERVATION}."): part for name, part in found.items()}
+    )
+
+
+def pack_goals(goals: Rows) -> Packed:
+    """The columns of goals' rows that observing them reads."""
+    return _pack((name, getattr(goals, name).astype(np.int32)) for name in ("shard", "row", "remaining"))
+
+
 def pack_rows(rows: Rows, request: Request) -> Packed:
-    """The columns of `rows` that gathering `request` reads. The index goes along only where priorities are updated.
+    """The columns of `rows` that gathering `request` reads; goals are asked for apart. The index goes along only where
+    priorities are updated.
 
     Arguments of up to 100 kB travel in Ray's message, larger ones through its object store, which takes longer.
     """

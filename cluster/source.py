@@ -74,7 +74,7 @@ class LogSource:
                 sequence=sequence,
                 count=recipe.batch_size,
                 shards_per_draw=recipe.shards_per_draw,
-                kind=actors.request.kind,
+                request=actors.request,
             )
             for sequence in sequences
         ]

@@ -29,8 +29,9 @@ from cluster.roles.evaluator import EvaluationSpec
 from cluster.run_folder import plain, spaces_to_json
 from cluster.source import LogSource
 from envs import EnvSpec, Patience
-from replay.draw import PROBE, VALIDATION, draw
+from replay.draw import draw
 from replay.errors import DataError
+from replay.random_words import PROBE, VALIDATION
 from replay.rows import concatenate_rows
 from replay.view import View
 
@@ -144,7 +145,7 @@ def hold_diagnostics(actors: Actors, view: View, validation: View | None, recipe
                     sequence=number,
                     count=recipe.batch_size,
                     stream=stream,
-                    kind=actors.request.kind,
+                    request=actors.request,
                 )
                 for number in range(DIAGNOSTIC_BATCHES)
             ]

@@ -6,11 +6,13 @@ from replay.draw import draw, draw_episodes
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.gather.store import Store, sample
+from replay.goals import Goals
 from replay.online.store import Eviction, Inserted, OnlineReader, OnlineStore
 from replay.priority import Priorities
 from replay.rows import Rows
 from replay.scan import scan
 from replay.spaces import Box, Dict, Discrete, Image, Spaces
+from replay.tasks import Tasks
 from replay.view import View, locate, permanent_ids
 from replay.writer import DatasetWriter
 
@@ -24,6 +26,7 @@ __all__ = [
     "Discrete",
     "Episode",
     "Eviction",
+    "Goals",
     "Image",
     "Inserted",
     "OnlineReader",
@@ -33,6 +36,7 @@ __all__ = [
     "Rows",
     "Spaces",
     "Store",
+    "Tasks",
     "View",
     "concatenate",
     "draw",

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import numpy as np
 
 from replay.errors import DataError
-from replay.ranges import Range, Share, check_fields
-from replay.schema import FOLLOWING
+from replay.goals import Goals
+from replay.ranges import Range, Share, check_fields, shown
+from replay.schema import COMPUTED, FOLLOWING, RETURN_TO_GO
+from replay.tasks import Tasks
 
 Array = TypeVar("Array")
 """`numpy.ndarray` on the way to the learner, `torch.Tensor` inside it."""
@@ -43,6 +45,10 @@ class Request:
     columns: Annotated[tuple[str, ...], Range(entries=10_000)] = ()
     """Columns beyond the standard ones, by name; they arrive in `Batch.extras`. Three are computed: `return_to_go`, and
     (transitions only) `next_action` and `has_next_action`; see `Store.gather`."""
+    goals: Goals | None = None
+    """A goal for each row, and the reward that it implies (one-step transitions only)."""
+    tasks: Tasks | None = None
+    """The task that each row is trained as, and the columns that rewards are taken from."""
 
     def __post_init__(self) -> None:
         check_fields(self, DataError, lambda name: f"request.{name}")
@@ -70,6 +76,35 @@ class Request:
                 f"request.columns: {', '.join(following)} with action_chunk={self.action_chunk}; the action that "
                 "follows a chunk would be a single one. Leave the column or the chunk out."
             )
+        if self.goals is not None:
+            self._check_goals(self.goals)
+        if self.tasks is not None:
+            self._check_tasks(self.tasks)
+
+    def _check_goals(self, goals: Goals) -> None:
+        if not isinstance(goals, Goals):
+            raise DataError(f"request.goals: found {shown(goals)}, expected replay.Goals, or none.")
+        if self.kind != "transitions" or self.steps_ahead > 1:
+            n_step, chunk = f"n_step={self.n_step}", f"action_chunk={self.action_chunk}"
+            found = f"kind={self.kind!r}" if self.kind != "transitions" else chunk if self.action_chunk else n_step
+            raise DataError(f"request.goals: found with {found}, expected one-step transitions; leave one of them out.")
+        if self.tasks is not None:
+            raise DataError("request.goals: found with tasks, and each of them says what the reward is; leave one out.")
+        if computed := [name for name in self.columns if name in COMPUTED]:
+            raise DataError(
+                f"request.goals: found with columns {', '.join(computed)}, which are of the data's own reward; leave "
+                "one of them out."
+            )
+
+    def _check_tasks(self, tasks: Tasks) -> None:
+        if not isinstance(tasks, Tasks):
+            raise DataError(f"request.tasks: found {shown(tasks)}, expected replay.Tasks, or none.")
+        if RETURN_TO_GO in self.columns:
+            raise DataError(
+                f"request.tasks: found with column {RETURN_TO_GO}, which is of the data's own reward; leave one out."
+            )
+        if tasks.balance and self.kind == "episodes":
+            raise DataError("request.tasks: balance is for transitions and windows, found episodes; leave it out.")
 
     @property
     def steps_ahead(self) -> int:
@@ -79,8 +114,13 @@ class Request:
     @property
     def reads_of_rows(self) -> tuple[str, ...]:
         """The columns of `Rows` that gathering reads besides shard and row."""
-        ahead = self.kind != "transitions" or self.n_step > 1 or self.action_chunk > 0 or bool(self.columns)
-        return (*(("remaining",) if ahead else ()), *(("step",) if self.history else ()))
+        reads = {
+            "remaining": self.kind != "transitions" or self.steps_ahead > 1 or bool(self.columns),
+            "step": self.history > 0,
+            "reached": self.goals is not None,
+            "task": self.tasks is not None,
+        }
+        return tuple(name for name, read in reads.items() if read)
 
     def scaled(self, reward: np.ndarray) -> np.ndarray:
         """Rewards as a batch has them: scaled and shifted, float32 for float32."""
@@ -124,6 +164,11 @@ class Batch(Generic[Array]):
     extras: dict[str, Array] = field(default_factory=dict)
     key: tuple[int, int] = (0, 0)
     """(seed, sequence): the address of all randomness spent on this batch."""
+    goal: Array | dict[str, Array] | None = None
+    """A goal for each row, as observations are, where the request has goals. Reward, discount and flags are then those
+    that the goal implies: `terminated` where the row is at its goal, `truncated` where its episode ends otherwise."""
+    task: Array | None = None
+    """int64 (B,): the number of the task that each row is trained as, where the request has tasks."""
 
     def __len__(self) -> int:
         return len(self.reward)  # type: ignore[arg-type]

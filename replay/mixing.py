@@ -6,12 +6,17 @@ import math
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from replay.batch import Kind
-from replay.draw import FRESH, check_address, check_count, draw
+import numpy as np
+
+from replay.batch import Request
+from replay.draw import draw
 from replay.errors import DataError
+from replay.random_words import FRESH, check_address, check_count
 from replay.ranges import MOST_STEPS, Range, Share, check_fields, expected, fits, shown
 from replay.rows import Rows, concatenate_rows
 from replay.view import View
+
+_TRANSITIONS = Request()
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,12 @@ def draw_mixed(
     seed: int,
     sequence: int,
     count: int,
-    kind: Kind = "transitions",
+    request: Request = _TRANSITIONS,
 ) -> Rows:
     """`count` rows, logged ones first, each part as `draw` draws it and from a stream of its own.
 
-    Shards and indices of the fresh ones are numbered behind those of the logged view, as in `view.extended`.
+    Shards and indices of the fresh ones are numbered behind those of the logged view, as in `view.extended`. Random
+    goals of logged rows are logged ones, those of fresh rows fresh ones.
     Raises `DataError` where the share asks for rows of a view that is not there.
     """
     if not fits(share, Share):
@@ -72,11 +78,21 @@ def draw_mixed(
     if count > new:
         if logged is None:
             raise DataError(f"share: found {share}, but there are no logs to take the rest from; expected 1.")
-        parts.append(draw(logged, seed=seed, sequence=sequence, count=count - new, kind=kind))
+        parts.append(draw(logged, seed=seed, sequence=sequence, count=count - new, request=request))
     if new:
         if fresh is None:
             raise DataError(f"share: found {share}, but there are no fresh transitions yet; expected 0.")
-        rows = draw(fresh, seed=seed, sequence=sequence, count=new, stream=FRESH, kind=kind)
+        rows = draw(fresh, seed=seed, sequence=sequence, count=new, stream=FRESH, request=request)
         shards, transitions = (0, 0) if logged is None else (len(logged.files), logged.transitions)
-        parts.append(replace(rows, index=rows.index + transitions, shard=rows.shard + shards))
+        parts.append(_behind(rows, transitions, shards))
     return concatenate_rows(parts)
+
+
+def _behind(rows: Rows, transitions: int, shards: int) -> Rows:
+    """The same rows in a view that so many transitions and shards stand before. What is no transition stays none."""
+    return replace(
+        rows,
+        index=np.where(rows.index < 0, rows.index, rows.index + transitions),
+        shard=rows.shard + shards,
+        goal=None if rows.goal is None else _behind(rows.goal, transitions, shards),
+    )

@@ -6,14 +6,17 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from replay.draw import PRIORITY, check_count, uniforms
+from replay.batch import Request
+from replay.draw import as_asked
 from replay.errors import DataError
 from replay.memory import require
+from replay.random_words import PRIORITY, check_count, uniforms
 from replay.ranges import Range, Steps, expected, fits, shown
 from replay.rows import Rows
 from replay.view import View, located
 
 Exponent = Annotated[float, Range(0, 10)]
+_TRANSITIONS = Request()
 _BYTES = 40
 """Of memory for each transition: a tree of twice as many numbers as the next power of two, and a flag."""
 
@@ -46,13 +49,25 @@ class Priorities:
         self._levels = [leaves]
         self._sum_up()
 
-    def draw(self, view: View, *, seed: int, sequence: int, count: int, stream: int = PRIORITY) -> Rows:
+    def draw(
+        self,
+        view: View,
+        *,
+        seed: int,
+        sequence: int,
+        count: int,
+        stream: int = PRIORITY,
+        request: Request = _TRANSITIONS,
+    ) -> Rows:
         """`count` transitions with replacement, sorted by index, with `weight` float32 (B,): the importance
-        weights (N P(i)) ** -importance_exponent, divided by the largest of the draw.
+        weights (N P(i)) ** -importance_exponent, divided by the largest of the draw. A transition has one priority,
+        whatever its goal and the task that it is trained as.
 
         Pure in (seed, stream, sequence) and the priorities. Raises `DataError` for a view of another size,
-        or a weighted one: priorities and weights would each want to decide.
+        or a weighted one: priorities and weights would each want to decide, as would priorities and balanced tasks.
         """
+        if request.tasks is not None and request.tasks.balance:
+            raise DataError("priorities: found tasks balanced by success, and each would decide; leave one out.")
         if view.transitions != self.transitions or view.weighted:
             found = "a weighted view" if view.weighted else f"a view of {view.transitions} transitions"
             raise DataError(f"priorities: made for {self.transitions} unweighted transitions, found {found}.")
@@ -70,7 +85,8 @@ class Priorities:
         index.sort()
         probability = self._levels[-1][index] / total
         weight = (self.transitions * probability) ** -self.importance_exponent
-        return located(view, index, (weight / weight.max()).astype(np.float32))
+        rows = located(view, index, (weight / weight.max()).astype(np.float32))
+        return as_asked(view, rows, request, seed=seed, stream=stream, sequence=sequence)
 
     def update(self, index: np.ndarray, priority: np.ndarray) -> None:
         """Set the priorities (B,) of transitions `index` (B,); of an index that comes twice, the last counts.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from replay.batch import Batch, Request
-from replay.draw import check_count
 from replay.gather.store import Store
+from replay.random_words import check_count
 from replay.rows import Rows
 from replay.view import View, located
 

@@ -69,6 +69,10 @@ class View:
     """int64 (E,): number of the member."""
     episode: np.ndarray
     """int64 (E,): number of the episode in its dataset."""
+    task: np.ndarray | None = None
+    """object (E,): the task that each is tagged with; None in a view for gathering only, as is the next."""
+    success: np.ndarray | None = None
+    """int8 (E,): 1, 0, or -1 where unknown."""
     starts: np.ndarray = field(init=False)
     """int64 (E + 1,): cumulative lengths."""
     ends: np.ndarray = field(init=False)
@@ -167,7 +171,7 @@ class View:
 def extended(view: View | None, dataset: Dataset) -> View:
     """The shards of `view` (None: of nothing), followed by those of `dataset`; without episodes, for gathering only.
 
-    What a store needs to serve a dataset that grows (`Store.grow`): shard k of the dataset is shard
+    What a store needs to serve a dataset that grows (`Store.extend`): shard k of the dataset is shard
     `len(view.files) + k`. Extra columns are those that both have. Raises `DataError` where the spaces differ.
     """
     members: tuple[Member, ...] = ()
@@ -269,6 +273,8 @@ def _part(dataset: Dataset, number: int, split: str | None, where: str | None) -
         "length": table["length"][episode].astype(np.int64),
         "dataset": np.full(len(episode), number, np.int64),
         "episode": episode.astype(np.int64),
+        "task": table["task"][episode],
+        "success": table["success"][episode],
     }
 
 

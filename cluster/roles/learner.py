@@ -123,7 +123,13 @@ class Learner:
         assert self._view is not None
         recipe = self._recipe
         return [
-            self._priorities.draw(self._view, seed=recipe.seed, sequence=sequence, count=recipe.batch_size)
+            self._priorities.draw(
+                self._view,
+                seed=recipe.seed,
+                sequence=sequence,
+                count=recipe.batch_size,
+                request=self._algorithm.requires,
+            )
             for sequence in self._schedule.draws_of(chunk)
         ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.serialization import Packed, pack, unpack_rows
+from cluster.serialization import Packed, pack, pack_observation, unpack_rows
 from replay.batch import Request
 from replay.gather.store import Store
 from replay.online.store import OnlineReader
@@ -38,10 +38,19 @@ class ReplayShard:
     def gather(self, rows: Packed, snapshot: int | None = None) -> Packed:
         """What the run's request asks of these rows, both ways as `serialization` packs them. They may lie in any
         segment of the online store's first `snapshot` records."""
+        self._see(snapshot)
+        return pack(self._store.gather(unpack_rows(rows), self._request, (0, 0)))
+
+    def observe(self, goals: Packed, snapshot: int | None = None) -> Packed:
+        """The observations of these rows, which may be those after the last action of an episode, likewise."""
+        self._see(snapshot)
+        return pack_observation(self._store.observe(unpack_rows(goals)))
+
+    def _see(self, snapshot: int | None) -> None:
+        """So much of the online store, at least."""
         if self._online is not None and snapshot is not None and snapshot > self._seen:
             self._seen = self._online.refresh()
-            self._store.grow(extended(self._view, self._online.dataset(self._seen)))
-        return pack(self._store.gather(unpack_rows(rows), self._request, (0, 0)))
+            self._store.extend(extended(self._view, self._online.dataset(self._seen)))
 
     def fingerprint(self) -> dict[str, str]:
         """What must be equal for two shard actors to give the same batches of the same rows: what decodes their

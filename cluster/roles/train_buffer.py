@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cluster.roles.bellman_updater import LabelledChunk
 from replay.batch import Batch, concatenate
-from replay.draw import REUSE, uniforms
+from replay.random_words import REUSE, uniforms
 
 
 class TrainBuffer:

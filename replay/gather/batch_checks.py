@@ -47,7 +47,13 @@ def no_flags(view: View) -> DataError:
 
 def check_discrete(view: View, name: str, space: Discrete, batch: Batch[np.ndarray]) -> None:
     """Raises `DataError` for values of an observation or action that are not in its space."""
-    parts: list[Any] = [batch.action] if name == "action" else [batch.observation, batch.next_observation]
+    check_choices(
+        view, name, space, [batch.action] if name == "action" else [batch.observation, batch.next_observation]
+    )
+
+
+def check_choices(view: View, name: str, space: Discrete, parts: list[Any]) -> None:
+    """The same of actions, or of observations."""
     for part in parts:
         values = part[name.removeprefix("observation.")] if isinstance(part, dict) else part
         if values.size and not space.start <= int(values.min()) <= int(values.max()) < space.start + space.n:

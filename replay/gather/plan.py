@@ -25,13 +25,21 @@ class Plan:
         self.request = request
         self.view = shards.view
         self.observations = observations
+        self.history = request.history
         self.extras = tuple(name for name in request.columns if name not in COMPUTED)
         for name in self.extras:
             if name not in self.view.extras:
                 known = listed([*sorted(self.view.extras), *COMPUTED])
                 raise DataError(f"request.columns: the data has no {shown(name)}; it has {known}.")
+        self.rewards = () if request.tasks is None else request.tasks.columns
+        """Of the tasks, by their numbers."""
+        others = [name for name in self.rewards if name != "reward"]
+        for name in others:
+            if name not in self.view.extras or self.view.extras[name].shape:
+                raise DataError(f"request.tasks: the data has no column {shown(name)} of one number a step.")
         # Flags side by side, as `Addresses.read_flags` reads them.
-        self.names = (*observations.names, "action", "reward", "terminated", "truncated", *self.extras)
+        standard = (*observations.names, "action", "reward", "terminated", "truncated")
+        self.names = (*standard, *dict.fromkeys((*self.extras, *others)))
         self.addresses = shards.addresses(self.names)
         self.to_go = RETURN_TO_GO in request.columns
         self.following = tuple(name for name in request.columns if name in FOLLOWING)

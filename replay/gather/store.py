@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from replay.batch import Batch, Request, concatenate
-from replay.draw import TRAIN, draw
+from replay.draw import draw
 from replay.errors import DataError
-from replay.gather.addresses import keep_freed_memory
-from replay.gather.batch_checks import SMALL, check_discrete, check_room
+from replay.gather.addresses import Addresses, keep_freed_memory
+from replay.gather.batch_checks import SMALL, check_choices, check_discrete, check_room
 from replay.gather.decoders import DECODERS, DecoderThreads, Encoded
 from replay.gather.history import steps_before
 from replay.gather.observations import Observations
 from replay.gather.open_shards import OpenShards
 from replay.gather.plan import Plan, steps_together
+from replay.gather.relabelled import check_asked, towards_goals
 from replay.gather.sums import sums
 from replay.gather.transitions import one_step
 from replay.gather.windows import windows
+from replay.random_words import TRAIN
 from replay.rows import Rows
 from replay.spaces import Discrete, observation_columns
 from replay.view import View
@@ -66,6 +70,7 @@ class Store:
         self._plans: dict[Request, Plan] = {}  # emptied when a file is opened or closed
         self._request: Request | None = None
         self._plan: Plan | None = None
+        self._observed: Addresses | None = None
 
     @property
     def view(self) -> View:
@@ -74,7 +79,7 @@ class Store:
     @property
     def shards(self) -> tuple[int, ...]:
         """The global numbers of those it may open."""
-        return self._open.held
+        return self._open.assigned
 
     @property
     def open_files(self) -> int:
@@ -86,7 +91,7 @@ class Store:
         """What decodes the columns that need it (library and version), by their kind; see `replay.gather.decoders`."""
         return {kind: DECODERS[kind].version() for kind in self._observations.encoded_kinds}
 
-    def grow(self, view: View, shards: Sequence[int] | None = None) -> None:
+    def extend(self, view: View, shards: Sequence[int] | None = None) -> None:
         """Serve further shards: `view` is the present one with some behind it, because its last member became longer
         or another one was added (see `view.extended`).
 
@@ -94,7 +99,7 @@ class Store:
         that is not the present one to begin with.
         """
         with self._lock:
-            self._open.grow(view, shards)
+            self._open.extend(view, shards)
             self._changed()
 
     def gather(self, rows: Rows, request: Request, key: tuple[int, int] = (0, 0)) -> Batch[np.ndarray]:
@@ -121,20 +126,49 @@ class Store:
           (the sum ended in a terminated step or at the episode's stored end) the row's own action stands in, and
           has_next_action, uint8 (B,), is 0.
 
-        Raises `DataError` for a shard that the store does not hold or that is damaged, for rows outside of
+        Where the request has goals or tasks, rewards are those of the rows' goals or tasks. Goals are joined where the
+        rows have them; where they lie in other stores, those `observe` them.
+
+        Raises `DataError` for a shard that is not assigned to the store or that is damaged, for rows outside of
         it, for columns that the view does not have, for a batch that memory cannot hold, and for flags and discrete
         values that are none.
         """
+        check_asked(rows, request)
         with self._lock:
-            parts, order = self._gathered(rows, request, key)
+            parts, encoded, order = self._gathered(rows, request, key)
             self.rows_served += len(rows)
-        for _, waiting in parts:
-            for encoded in waiting:
-                self._decoding.fill(encoded)
-        batch = parts[0][0] if order is None else concatenate([part for part, _ in parts]).take(np.argsort(order))
+        for column in encoded:
+            self._decoding.fill(column)
+        batch = parts[0] if order is None else concatenate(parts).take(np.argsort(order))
         for name, space in self._discrete.items():
             check_discrete(self.view, name, space, batch)
-        return batch
+        if request.tasks is not None:
+            batch = replace(batch, task=rows.task)
+        if request.goals is not None and rows.reached is not None:
+            batch = towards_goals(batch, rows.reached, request)
+        return batch if rows.goal is None else replace(batch, goal=self.observe(rows.goal))
+
+    def observe(self, rows: Rows) -> Any:
+        """The observations of these rows, (B, ...) or a dictionary of them. They may stand after the last action of
+        their episodes, where no step remains. Raises `DataError` as `gather` does."""
+        names = self._observations.names
+        # An address is of a step: the last observation is the one after the last step.
+        after = (rows.remaining == 0).astype(np.int64)
+        steps = replace(rows, row=rows.row - after)
+        with self._lock:
+            portions = self._portions(steps, names) if self._open.bounded else [np.arange(len(rows))]
+            parts = [self._observe(steps.take(portion), after[portion]) for portion in portions]
+        for _, encoded in parts:
+            for column in encoded:
+                self._decoding.fill(column)
+        found = parts[0][0]
+        if len(parts) > 1 or self._open.bounded:
+            back = np.argsort(np.concatenate(portions))
+            found = _joined([part for part, _ in parts], back)
+        for name, space in self._discrete.items():
+            if name != "action":
+                check_choices(self.view, name, space, [found])
+        return found
 
     def episode(self, shard: int, first_row: int, length: int) -> dict[str, np.ndarray | list[bytes]]:
         """One episode as it is stored: (T + 1, ...) arrays by column name, pictures as encoded bytes."""
@@ -167,7 +201,7 @@ class Store:
         return total
 
     def stage(self) -> None:
-        """Copy all shards it holds to the local folder now and verify them there, instead of at first use."""
+        """Copy all shards assigned to it to the local folder now and verify them there, instead of at first use."""
         with self._lock:
             self._open.maps.stage(self._open.files(self.shards, self._open.columns))
 
@@ -180,30 +214,33 @@ class Store:
 
     def _gathered(
         self, rows: Rows, request: Request, key: tuple[int, int]
-    ) -> tuple[list[tuple[Batch[np.ndarray], list[Encoded]]], np.ndarray | None]:
-        """Batches of all the rows, not decoded yet, and which row of the request each of theirs is: one batch, in the
-        order of the rows (None), but where they lie in more files than may be open at once."""
+    ) -> tuple[list[Batch[np.ndarray]], Sequence[Encoded], np.ndarray | None]:
+        """The rows as batches, what must be decoded before they are whole, and which row of the request each of theirs
+        is: one batch, in the order of the rows (None), but where they lie in more files than may be open at once."""
         plan = self._plan
         if request is not self._request or plan is None:
             plan = self._prepare(request)
-        length = steps_together(rows, request)
+        length = 1 if plan.one_step else steps_together(rows, request)
         if len(rows) * length * plan.step_bytes > SMALL:
             check_room(rows, request, length, plan.row_bytes)
         if not self._open.bounded:
-            return [self._one_batch(plan, rows, key, length)], None
-        portions = self._portions(rows, plan)
+            batch, encoded = self._one_batch(plan, rows, key, length)
+            return [batch], encoded, None
+        portions = self._portions(rows, plan.names)
         if len(portions) == 1:
-            return [self._portion(rows, request, key, length)], None
+            batch, encoded = self._portion(rows, request, key, length)
+            return [batch], encoded, None
         parts = [self._portion(rows.take(portion), request, key, length) for portion in portions]
-        return parts, np.concatenate(portions)
+        together = [column for _, encoded in parts for column in encoded]
+        return [batch for batch, _ in parts], together, np.concatenate(portions)
 
-    def _portions(self, rows: Rows, plan: Plan) -> list[np.ndarray]:
+    def _portions(self, rows: Rows, names: Sequence[str]) -> list[np.ndarray]:
         """Positions in `rows`, shard by shard, in parts of no more files than may be open at once."""
         order = np.argsort(rows.shard, kind="stable")
         shards, first = np.unique(rows.shard[order], return_index=True)
         cuts, files = [], 0
         for shard, start in zip(shards.tolist(), first.tolist(), strict=True):
-            more = len(self._open.files([shard], plan.names))
+            more = len(self._open.files([shard], names))
             if files and files + more > self._open.maps.max_maps:
                 cuts.append(start)
                 files = 0
@@ -212,14 +249,14 @@ class Store:
 
     def _portion(
         self, rows: Rows, request: Request, key: tuple[int, int], length: int
-    ) -> tuple[Batch[np.ndarray], list[Encoded]]:
+    ) -> tuple[Batch[np.ndarray], Sequence[Encoded]]:
         """A batch whose files can be open at once."""
         self._ensure(np.unique(rows.shard).tolist(), self._prepare(request).names)
         return self._one_batch(self._prepare(request), rows, key, length)
 
     def _one_batch(
         self, plan: Plan, rows: Rows, key: tuple[int, int], length: int
-    ) -> tuple[Batch[np.ndarray], list[Encoded]]:
+    ) -> tuple[Batch[np.ndarray], Sequence[Encoded]]:
         at = self._locate(plan, rows)
         if at is None:
             self._ensure(np.unique(rows.shard).tolist(), plan.names)
@@ -233,6 +270,28 @@ class Store:
             return sums(plan, at, rows, key, length)
         return windows(plan, at, rows, key, length)
 
+    def _observe(self, rows: Rows, after: np.ndarray) -> tuple[Any, Sequence[Encoded]]:
+        """The observations `after` rows on, whose files can be open at once, and what must be decoded before they are
+        whole."""
+        observations = self._observations
+        if self._open.bounded:
+            self._ensure(np.unique(rows.shard).tolist(), observations.names)
+        at = self._observation_addresses().locate(rows)
+        if at is None:
+            self._ensure(np.unique(rows.shard).tolist(), observations.names)
+            at = self._observation_addresses().locate(rows)
+            if at is None:
+                raise DataError("store: rows outside of their shard: they were located in another view.")
+        no_others = np.zeros((len(rows), 0), np.int64)
+        found, _, encoded = observations.read(self._observation_addresses(), at, rows, after, no_others)
+        return found, encoded
+
+    def _observation_addresses(self) -> Addresses:
+        """As the files lie now."""
+        if self._observed is None:
+            self._observed = self._open.addresses(self._observations.names)
+        return self._observed
+
     def _prepare(self, request: Request) -> Plan:
         """The plan of a request, as the files lie now."""
         self._request = request
@@ -245,7 +304,7 @@ class Store:
 
     def _locate(self, plan: Plan, rows: Rows) -> np.ndarray | None:
         span = None if plan.one_step else rows.remaining
-        before = steps_before(rows.step, plan.request.history) if plan.request.history else None
+        before = steps_before(rows.step, plan.history) if plan.history else None
         try:
             return plan.addresses.locate(rows, span, before)
         except IndexError as error:
@@ -257,8 +316,15 @@ class Store:
 
     def _changed(self) -> None:
         """Addresses in use are void once a file was opened or closed, and tables of them once there are more shards."""
-        self._plan = None
+        self._plan = self._observed = None
         self._plans.clear()
+
+
+def _joined(parts: list[Any], order: np.ndarray) -> Any:
+    """Observations one after the other, in that order."""
+    if isinstance(parts[0], dict):
+        return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+    return np.concatenate(parts)[order]
 
 
 def sample(
@@ -280,6 +346,6 @@ def sample(
         count=count,
         stream=stream,
         shards_per_draw=shards_per_draw,
-        kind=request.kind,
+        request=request,
     )
     return store.gather(rows, request, (seed, sequence))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from replay.batch import Batch
@@ -10,6 +12,7 @@ from replay.gather.decoders import Encoded
 from replay.gather.derived_columns import following, returns_to_go
 from replay.gather.history import Histories, histories
 from replay.gather.plan import Plan
+from replay.gather.relabelled import read_reward
 from replay.gather.returns import n_step
 from replay.rows import Rows
 from replay.schema import RETURN_TO_GO
@@ -17,12 +20,12 @@ from replay.schema import RETURN_TO_GO
 
 def sums(
     plan: Plan, at: np.ndarray, rows: Rows, key: tuple[int, int], length: int
-) -> tuple[Batch[np.ndarray], list[Encoded]]:
+) -> tuple[Batch[np.ndarray], Sequence[Encoded]]:
     """The batch of these rows, summed over up to `length` steps, and what must be decoded before it is whole. Raises
     `DataError` for flags that are none."""
     addresses, request = plan.addresses, plan.request
     steps = np.minimum(np.arange(length), rows.remaining[:, None] - 1)
-    reward = request.scaled(addresses.read("reward", at, steps))
+    reward = request.scaled(read_reward(plan, at, rows, steps))
     flags = (
         check_flags(plan.view, addresses.read("terminated", at, steps)),
         check_flags(plan.view, addresses.read("truncated", at, steps)),
@@ -34,8 +37,8 @@ def sums(
     if plan.following:
         extras |= following(plan.following, addresses, at, found.steps, rows.remaining, found.terminated)
     mask = _inside(found.steps, request.action_chunk) if request.action_chunk else None
-    past = histories(plan, at, rows.step, found.steps) if request.history else Histories(later=found.steps)
-    observation, next_observation, waiting = plan.observations.read(addresses, at, rows, past.now, past.later)
+    past = histories(plan, at, rows.step, found.steps) if plan.history else Histories(later=found.steps)
+    observation, next_observation, encoded = plan.observations.read(addresses, at, rows, past.now, past.later)
     batch = Batch(
         observation=observation,
         action=_actions(plan, at, rows, mask),
@@ -52,7 +55,7 @@ def sums(
         extras=extras,
         key=key,
     )
-    return batch, waiting
+    return batch, encoded
 
 
 def _inside(steps: np.ndarray, chunk: int) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import replay
-from replay import DataError, View, draw, draw_episodes
-from replay.draw import REUSE, TRAIN, VALIDATION, uniforms, words
+from replay import DataError, Request, View, draw, draw_episodes
+from replay.random_words import REUSE, TRAIN, VALIDATION, uniforms, words
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_episodes_are_equally_likely_whatever_their_length(view):
     with pytest.raises(DataError, match="count: found 0"):
         draw_episodes(view, seed=0, sequence=0, count=0)
     with pytest.raises(DataError, match=r"shards_per_draw: found 2, but whole episodes are drawn from all shards"):
-        draw(view, seed=0, sequence=0, count=1, shards_per_draw=2, kind="episodes")
+        draw(view, seed=0, sequence=0, count=1, shards_per_draw=2, request=Request(kind="episodes"))
 
 
 def test_numbers_stay_below_one():

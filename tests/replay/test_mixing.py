@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from replay import DataError, draw
-from replay.draw import FRESH
+from replay import DataError, Request, draw
 from replay.mixing import Mixing, draw_mixed, fresh_count
+from replay.random_words import FRESH
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_without_logs_fresh_rows_are_numbered_from_nought(fresh):
 
 
 def test_whole_episodes_are_mixed_likewise(logged, fresh):
-    rows = draw_mixed(logged, fresh, 0.5, seed=0, sequence=0, count=8, kind="episodes")
+    rows = draw_mixed(logged, fresh, 0.5, seed=0, sequence=0, count=8, request=Request(kind="episodes"))
     assert rows.remaining.tolist() == [10] * 4 + [5] * 4
 
 

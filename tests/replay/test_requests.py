@@ -5,8 +5,8 @@ import pytest
 
 import replay
 from replay import DataError, Eviction, OnlineStore, Priorities, Request, Store, View, draw, locate, operations, scan
-from replay.draw import words
 from replay.mixing import Mixing, draw_mixed
+from replay.random_words import words
 from tests.replay.conftest import SPACES
 
 NAN = float("nan")
