@@ -88,7 +88,8 @@ class Algorithm(Protocol):
         Over discrete actions it is the logarithm of a probability, and −∞ for an action that is never drawn.
 
         None where the policy has no density: where its actions have no spread but noise that is added to them, are the
-        best of several draws, or come out of a search or a flow.
+        best of several draws, or come out of a search or a flow; and where they are planned in chunks, or depend on
+        observations before.
 
         Raises `LearnerError` for observations as `act` does, and for actions of another shape, type or number than the
         space has, and for NaN and infinities.

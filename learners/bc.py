@@ -26,8 +26,9 @@ class BCConfig(CommonConfig):
 
     loss: Literal["log_likelihood", "mse"] = "log_likelihood"  # Of a distribution of actions, or of its mean only.
     policy_std: PolicySpread = None  # Fixed spread of a normal distribution, where given.
-    action_chunk: ActionChunk = 0  # Actions that are planned at once and played out one after the other; 0 plans one.
-    history: History = 0  # Observations before the present one that the policy reads, too.
+    # So many actions are planned at once and played out one after the other; 0 plans single actions.
+    action_chunk: ActionChunk = 0
+    history: History = 0  # The policy reads so many observations before the present one, too.
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -35,9 +35,10 @@ class IQLConfig(CommonConfig):
     advantage_clip: AdvantageClip = 100.0  # Upper bound of exp(β·advantage).
     polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
     policy_std: PolicySpread = None  # Fixed spread of the policy, where given: 1 makes its loss a squared error.
-    # Actions that are planned, judged and played out together; 0 is one at a time. Rewards are summed over them.
+    # So many actions are planned and judged together and played out one after the other, and rewards are summed over
+    # them; 0 plans single actions.
     action_chunk: ActionChunk = 0
-    history: History = 0  # Observations before the present one that values and policy read, too.
+    history: History = 0  # Values and policy read so many observations before the present one, too.
 
     def __post_init__(self) -> None:
         super().__post_init__()

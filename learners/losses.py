@@ -23,8 +23,8 @@ Kernel = Literal["laplacian", "gaussian"]
 def squared_error(prediction: Tensor, action: Tensor, present: Tensor | None = None) -> Tensor:
     """The mean over the action's elements of the squared error, (B,).
 
-    Of a chunk, elements that are not `present` count as no error and are divided by all the same, so that each action
-    of the data weighs the same.
+    Of a chunk of actions, elements that are not `present` (`Inputs.present`) count as no error and are divided by all
+    the same, so that each action of the data weighs the same.
     """
     error = (prediction - action).square()
     return (error if present is None else error * present).mean(-1)

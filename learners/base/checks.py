@@ -99,6 +99,15 @@ def _check_bounds(space: Box) -> None:
         )
 
 
+def check_chunks(action_chunk: int, spaces: Spaces) -> None:
+    """Raises `LearnerError` for chunks of actions that are not continuous."""
+    if action_chunk and isinstance(spaces.action, Discrete):
+        raise LearnerError(
+            f"action_chunk: found {action_chunk} with {spaces.action}, expected continuous actions (a Box); leave it "
+            "out."
+        )
+
+
 def _whole(number: Any, least: int) -> bool:
     return isinstance(number, Integral) and not isinstance(number, bool) and int(number) >= least
 

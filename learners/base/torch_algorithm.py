@@ -21,7 +21,7 @@ from learners.base import randomness
 from learners.base.acting import Acting
 from learners.base.augmentation import Crops, DropoutMasks
 from learners.base.averages import Averages, scalars, with_scalars
-from learners.base.checks import LARGEST, check_labels
+from learners.base.checks import LARGEST, check_chunks, check_labels
 from learners.base.compilation import autocast, compiled
 from learners.base.config import CommonConfig
 from learners.base.density import Density
@@ -111,10 +111,7 @@ class TorchAlgorithm(ABC):
         self.requires: Request = self._scaled(config.request())
         self.normaliser.to(self.device)
         history, chunk = self.requires.history, self.requires.action_chunk
-        if chunk and isinstance(spaces.action, Discrete):
-            raise LearnerError(
-                f"action_chunk: found {chunk} with {spaces.action}, expected continuous actions (a Box); leave it out."
-            )
+        check_chunks(chunk, spaces)
         self.action_size = self.normaliser.action_size * max(1, chunk)
         """Numbers of an action, or of a chunk of them, as networks read and write it."""
         self._noise = BatchNoise(self.device)
@@ -362,6 +359,9 @@ class TorchAlgorithm(ABC):
 
     @torch.no_grad()
     def log_prob(self, observation: Observation, action: Any) -> NDArray[np.float32] | None:
+        # One action beside one observation has none where it is planned with others, or depends on what was before.
+        if self.requires.action_chunk or self.requires.history:
+            return None
         return self._density(self.policy_log_prob, observation, action)
 
     # --- Imagining ---

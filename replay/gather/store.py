@@ -133,7 +133,8 @@ class Store:
         it, for columns that the view does not have, for a batch that memory cannot hold, and for flags and discrete
         values that are none.
         """
-        check_asked(rows, request)
+        if request.goals is not None or request.tasks is not None:
+            check_asked(rows, request)
         with self._lock:
             parts, encoded, order = self._gathered(rows, request, key)
             self.rows_served += len(rows)
@@ -158,9 +159,9 @@ class Store:
         with self._lock:
             portions = self._portions(steps, names) if self._open.bounded else [np.arange(len(rows))]
             parts = [self._observe(steps.take(portion), after[portion]) for portion in portions]
-        for _, waiting in parts:
-            for encoded in waiting:
-                self._decoding.fill(encoded)
+        for _, encoded in parts:
+            for column in encoded:
+                self._decoding.fill(column)
         found = parts[0][0]
         if len(parts) > 1 or self._open.bounded:
             back = np.argsort(np.concatenate(portions))
@@ -283,8 +284,8 @@ class Store:
             if at is None:
                 raise DataError("store: rows outside of their shard: they were located in another view.")
         no_others = np.zeros((len(rows), 0), np.int64)
-        found, _, waiting = observations.read(self._observation_addresses(), at, rows, after, no_others)
-        return found, waiting
+        found, _, encoded = observations.read(self._observation_addresses(), at, rows, after, no_others)
+        return found, encoded
 
     def _observation_addresses(self) -> Addresses:
         """As the files lie now."""

@@ -26,9 +26,9 @@ from replay.episode import Episode
 from replay.writer import DatasetWriter
 from tests.cluster.processes import actor_processes, kill
 from tests.cluster.runs import QUIET, SERIAL, assert_same_parameters, on_ray, parameters, run_once
+from tests.cluster.tabular_model import ENTRY, NAME, RegisteredSpec
 from tests.cluster.test_faults import during
 from tests.learners.discrete_tabular import ACTIONS, SPACES, STATES, move
-from tests.learners.tabular_model import ENTRY, NAME, RegisteredSpec
 
 EACH = 8
 """Steps: with chunks of four, every second chunk."""

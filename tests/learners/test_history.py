@@ -133,6 +133,13 @@ def test_a_step_takes_the_memory_that_is_known_before() -> None:
     assert found.activations == expected.activations
 
 
+@pytest.mark.parametrize("knobs", [{"history": 1}, {"action_chunk": 2}])
+def test_one_action_has_no_density_of_its_own(knobs: dict[str, Any]) -> None:
+    bc = learners.create("bc", NUMBERS, **SMALL, **knobs)
+    assert bc.log_prob(np.zeros(3), np.zeros(2)) is None
+    assert learners.create("bc", NUMBERS, **SMALL).log_prob(np.zeros(3), np.zeros(2)) is not None
+
+
 def test_a_batch_without_its_history_is_refused() -> None:
     bc = learners.create("bc", NUMBERS, history=2, **SMALL)
     columns = dict(random_batch(NUMBERS, bc.requires, 4).columns())
