@@ -131,15 +131,20 @@ def _imagined(pipeline: Arrays, capacity: int, spaces: Spaces, request: Request)
 
 def _batch(pipeline: Arrays, prefix: str, rows: int, spaces: Spaces, request: Request) -> dict[str, Kind]:
     """The columns of so many rows as they are in a batch of the run."""
-    columns = {name: (leaf.dtype, leaf.shape) for name, leaf in observation_columns(spaces.observation).items()}
-    step: dict[str, Kind] = {"action": (spaces.action.dtype, spaces.action.shape)}
+    leaves = observation_columns(spaces.observation)
+    past = (request.history + 1,) if request.history else ()
+    chunk_of = (request.action_chunk,) if request.action_chunk else ()
+    columns = {name: (leaf.dtype, (*past, *leaf.shape)) for name, leaf in leaves.items()}
+    step: dict[str, Kind] = {"action": (spaces.action.dtype, (*chunk_of, *spaces.action.shape))}
     step |= columns | {f"next_{name}": column for name, column in columns.items()}
     step |= dict.fromkeys(("reward", "discount"), ("float32", ()))
     step |= dict.fromkeys(("terminated", "truncated"), ("uint8", ()))
-    if request.kind != "transitions":
-        step["mask"] = ("uint8", ())
+    if request.kind != "transitions" or chunk_of:
+        step["mask"] = ("uint8", chunk_of)
+    if past:
+        step |= dict.fromkeys(("history_mask", "next_history_mask"), ("uint8", past))
     if request.goals is not None:
-        step |= {name.replace("observation", "goal", 1): column for name, column in columns.items()}
+        step |= {name.replace("observation", "goal", 1): (leaf.dtype, leaf.shape) for name, leaf in leaves.items()}
     row: dict[str, Kind] = {"index": ("int64", ())}
     if request.tasks is not None:
         row["task"] = ("int64", ())
