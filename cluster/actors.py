@@ -50,7 +50,7 @@ class Actors:
         self.learners = LearnerGroup(self.backend, self._plan.learners)
 
     def gather(self, rows: Rows, snapshot: int | None = None) -> Gathered:
-        """The batch of these rows, on its way from the nodes that hold them and their goals, where they have any.
+        """Ask the nodes that hold these rows, and their goals where they have any, for their batch.
 
         `snapshot` is how much of the online store the rows lie in; its segments go round the nodes, as it grows.
         """

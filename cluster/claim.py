@@ -1,4 +1,4 @@
-"""A run's folder in the hands of one driver: the lock, what may be begun there, and what a refused run takes back."""
+"""A run's folder, held by one driver: the lock, what may be begun there, and what a refused run takes back."""
 
 from __future__ import annotations
 

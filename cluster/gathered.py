@@ -10,7 +10,7 @@ from cluster.routing import Assembly
 
 @dataclass(frozen=True)
 class Gathered:
-    """A batch on its way from the shard actors."""
+    """A batch that the shard actors were asked for."""
 
     assembly: Assembly
     parts: list[Reference]

@@ -45,7 +45,7 @@ class PendingChunk:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One on its way: the weights, kept until its result has been handed over, and who evaluates them."""
+    """An evaluation in flight: the weights, kept until its result has been handed over, and who evaluates them."""
 
     weights: Reference
     result: Reference
@@ -82,6 +82,7 @@ class Loop:
         self._versions: dict[int, Reference] = {}
         """Published weights that chunks are still to be labelled, or transitions imagined, with."""
         self._pending: deque[Callable[[], None]] = deque()
+        """Each waits for an answer of the learner and hands it on, in the order in which they were asked for."""
         self._evaluations: dict[int, Evaluation] = {}
         self._next_request = self._next_train = 0
         self.evaluated_by = [0] * len(actors.evaluators)
@@ -148,7 +149,8 @@ class Loop:
         return self._source.ready(self._next_request)
 
     def _ask(self, chunk: int, drawn: list[Rows] | None = None) -> None:
-        """Start on a chunk: its rows, and its labels from the version that the schedule names."""
+        """Start on a chunk: its rows, and its labels, or what is imagined before it, from the version that the schedule
+        names."""
         draws = self._schedule.draws_of(chunk)
         rows = self._source.draw(chunk, draws) if drawn is None else drawn
         snapshot, ranks = self._source.snapshot(chunk), self._actors.learners.count

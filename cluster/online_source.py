@@ -38,7 +38,7 @@ WAITING = 60.0
 
 @dataclass(frozen=True)
 class _Insert:
-    """Episodes on their way into the store."""
+    """An insert into the store in flight."""
 
     report: RolloutReport
     acknowledgement: Reference

@@ -1,4 +1,4 @@
-"""The environment runners as the driver sees them: who is out, who is late, who has dropped out."""
+"""The environment runners as the driver sees them: who is asked for what, who is late, who was left out."""
 
 from __future__ import annotations
 

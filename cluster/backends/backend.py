@@ -1,4 +1,4 @@
-"""What the loop needs of a world to run in: actors, calls that return references, and waiting."""
+"""What the loop needs of whatever its actors live in: starting them, calls that return references, and waiting."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Backend(Protocol):
 
     def get(self, reference: Reference) -> Any:
         """The value. Raises what the call raised; `LearnerDiedError` where it is lost with its process; `RunError`, as
-        all methods may, where the world that the actors live in is lost."""
+        all methods may, where what the actors live in is lost."""
 
     def wait(self, references: Sequence[Reference], timeout: float | None) -> list[Reference]:
         """Those that are ready once at least one is, or once `timeout` seconds have passed."""

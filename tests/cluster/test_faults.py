@@ -150,20 +150,3 @@ def test_two_learners_agree_with_one(dataset: Path, unharmed: Path, tmp_path: Pa
     one, other = parameters(tmp_path / "one"), parameters(tmp_path / "two")
     for name in one:
         np.testing.assert_allclose(other[name], one[name], rtol=1e-3, atol=1e-5, err_msg=name)
-
-
-def test_one_of_two_learners_dies_and_both_start_again(dataset: Path, tmp_path: Path) -> None:
-    """The one alive fails in its next average, or waits in it: neither ends the run."""
-    killed: list[int] = []
-
-    def harm() -> None:
-        killed.append(actor_processes("Learner")[-1])
-        kill(killed[-1])
-
-    two = replace(on_ray(updaters=1, shards=1), learners=Role(2, num_cpus=0.1))
-    thread = during(tmp_path / "run", 20, harm)
-    result = train(recipe(dataset, steps=400), two, CADENCE, run=tmp_path / "run")
-    thread.join()
-    assert len(killed) == 1
-    assert result.steps == 400
-    assert result.summary["learner_restarts"] == 1

@@ -16,6 +16,7 @@ from cluster.loop import rows_of_rank
 from cluster.options import Cadence, Role, Topology
 from cluster.roles.bellman_updater import LabelledChunk, part_of_rank
 from cluster.train import train
+from learners.base.torch_algorithm import TorchAlgorithm
 from replay.batch import Batch
 from replay.rows import Rows
 from tests.cluster.processes import actor_processes, kill, wait_until
@@ -80,8 +81,17 @@ def test_a_fused_run_publishes_no_weights(dataset: Path, tmp_path: Path, monkeyp
 def test_a_labelled_run_publishes_a_version_for_each_chunk(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = counted(monkeypatch)
+    """Which the updater loads once, though the first three chunks are labelled by version 0."""
+    calls, loaded = counted(monkeypatch), []
+    load = TorchAlgorithm.load_target_weights
+
+    def loading(self: TorchAlgorithm, weights: Any) -> None:
+        loaded.append(weights)
+        load(self, weights)
+
+    monkeypatch.setattr(TorchAlgorithm, "load_target_weights", loading)
     run_once(tmp_path / "run", recipe(dataset))
+    assert len(loaded) == 4
     assert calls.count("target_weights") == 1
     assert calls.count("train, which publishes") == calls.count("label") == 6
     assert len(calls) == 13
