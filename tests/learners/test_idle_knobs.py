@@ -10,12 +10,12 @@ import torch
 
 import learners
 from learners.base.config import CommonConfig
-from learners.base.creation import served_class
+from learners.base.creation import refuse_idle, served_class
 from learners.errors import LearnerError
 from tests.learners.batches import random_batch, sample
 from tests.learners.test_contract import BLIND, KINDS, STATISTICS, kinds
 
-NOT_IN_FIVE_STEPS = {
+UNSEEN = {
     "mixed_precision": "on a GPU only",
     "lag_steps": "how far the lagged copy is behind",
     "solve_every": "only the steps at which it is solved",
@@ -85,10 +85,11 @@ def changed(name: str, knob: str, value: object) -> object:
 
 
 def trace(name: str, kind: str, knobs: dict[str, object]) -> list[torch.Tensor]:
-    """What a few steps and actions come to."""
+    """What three steps and a few actions come to."""
     spaces = KINDS[kind]
-    algorithm = learners.create(name, spaces, statistics=STATISTICS, **knobs)
-    for sequence in range(5):
+    kind_of = served_class(learners.algorithm_class(name), spaces)
+    algorithm = kind_of(spaces, kind_of.Config(**knobs), seed=0, statistics=STATISTICS)  # without a look at memory
+    for sequence in range(3):
         algorithm.update(random_batch(spaces, algorithm.requires, 8, sequence))
     observation = sample(spaces.observation, (6,), np.random.default_rng(0))
     acts = [algorithm.act(observation, key=(0, 0), deterministic=still)[0] for still in (True, False)]
@@ -106,7 +107,7 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 )
 def test_each_knob_does_something_or_is_refused(name, kind):
     usual = learners.config_class(name)
-    known = [entry for entry in fields(usual) if entry.name not in NOT_IN_FIVE_STEPS]
+    known = [entry for entry in fields(usual) if entry.name not in UNSEEN]
     idle = served_class(learners.algorithm_class(name), KINDS[kind]).without_effect(KINDS[kind], usual())
     base = {entry.name: SMALL[entry.name] for entry in fields(usual) if entry.name in SMALL and entry.name not in idle}
     before = trace(name, kind, base)
@@ -118,7 +119,7 @@ def test_each_knob_does_something_or_is_refused(name, kind):
         knobs = {**base, **needs, entry.name: value}
         if entry.name in idle and not needs:
             with pytest.raises(LearnerError, match=f"{entry.name}: found .*, which has no effect: .*Leave it out"):
-                learners.create(name, KINDS[kind], statistics=STATISTICS, **knobs)
+                refuse_idle(served_class(learners.algorithm_class(name), KINDS[kind]), KINDS[kind], usual(**knobs))
             continue
         reference = trace(name, kind, {**base, **needs}) if needs else before
         assert not same(trace(name, kind, knobs), reference), f"{entry.name}={value} changes nothing"
