@@ -1,4 +1,4 @@
-"""Algorithms, one file each. Adding one: its file, and its line below."""
+"""Algorithms, one file each. Adding one: its file, and its line in `catalogue.py`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import difflib
 import importlib
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from learners.algorithm import Algorithm, Metrics, Observation, Targets, Weights
-from learners.base.checks import check_seed, check_spaces, check_statistics, usable_device
-from learners.base.footprint import require_memory
+from learners.catalogue import ALGORITHMS, names
 from learners.errors import LearnerError
 from replay.ranges import shown
-from replay.spaces import Discrete, Spaces
+
+if TYPE_CHECKING:
+    from learners.algorithm import Algorithm, Metrics, Observation, Targets, Weights
+    from replay.spaces import Spaces
 
 __all__ = [
     "Algorithm",
@@ -27,33 +28,11 @@ __all__ = [
     "names",
 ]
 
-ALGORITHMS = {
-    "bc": "learners.bc:BC",
-    "iql": "learners.iql:IQL",
-    "cql": "learners.cql:CQL",
-    "calql": "learners.calql:CalQL",
-    "sac": "learners.sac:SAC",
-    "td3": "learners.td3:TD3",
-    "td3bc": "learners.td3bc:TD3BC",
-    "rebrac": "learners.rebrac:ReBRAC",
-    "awac": "learners.awac:AWAC",
-    "awr": "learners.awr:AWR",
-    "edac": "learners.edac:EDAC",
-    "redq": "learners.redq:REDQ",
-    "rlpd": "learners.rlpd:RLPD",
-    "msg": "learners.msg:MSG",
-    "qtopt": "learners.qtopt:QTOpt",
-    "fql": "learners.fql:FQL",
-    "lstd": "learners.lstd:LSTD",
-    "lspi": "learners.lspi:LSPI",
-    "bcq": "learners.bcq:BCQ",
-    "bear": "learners.bear:BEAR",
-    "brac": "learners.brac:BRAC",
-}
-
-
-def names() -> list[str]:
-    return sorted(ALGORITHMS)
+def __getattr__(name: str) -> Any:
+    """The contract's types. They are imported when they are asked for: the names of algorithms need no PyTorch."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("learners.algorithm"), name)
 
 
 def algorithm_class(name: str) -> Any:
@@ -62,7 +41,7 @@ def algorithm_class(name: str) -> Any:
         raise LearnerError(
             f"algorithm: found {shown(name)}, expected one of {', '.join(names())}.{_near(name, names())}"
         )
-    return _load(ALGORITHMS[name])
+    return _load(ALGORITHMS[name].where)
 
 
 def _near(name: Any, known: Iterable[str]) -> str:
@@ -97,6 +76,10 @@ def create(
     Raises `LearnerError` for an unknown name or knob, for spaces the algorithm cannot serve, and, before it takes any,
     for more memory than there is: of the algorithm, and of a step on so many rows.
     """
+    from learners.base.checks import check_seed, check_spaces, check_statistics, usable_device
+    from learners.base.footprint import require_memory
+    from replay.spaces import Discrete
+
     algorithm = algorithm_class(name)
     known = {entry.name for entry in fields(algorithm.Config)}
     for knob in knobs:
