@@ -28,6 +28,7 @@ from cluster.resume import check_kind, check_recipe, resume_point
 from cluster.roles.evaluator import EvaluationSpec
 from cluster.run_folder import plain, spaces_to_json
 from cluster.source import LogSource
+from cluster.stages import Stage, begin, create, first_state
 from envs import EnvSpec, Patience
 from replay.draw import PROBE, VALIDATION, draw
 from replay.errors import DataError
@@ -49,6 +50,7 @@ def train(
     environment: EnvSpec | None = None,
     resume: bool = False,
     resume_from: str | None = None,
+    init: Sequence[Stage] = (),
     console: Console | None = None,
 ) -> RunResult:
     """Train, evaluate and save, or go on with a run that was interrupted: with `resume_from`, from that checkpoint
@@ -60,6 +62,7 @@ def train(
     console = console or Console(stderr=True)
     with Claim(run, resume=resume) as claim:
         check_kind(claim, online=False)
+        beginning = begin(init, claim.folder, claim.before, recipe.algorithm)
         recipe, topology = settle_devices(recipe, topology)
         process.prepare(recipe.threads, recipe.device)
         datasets = open_datasets(recipe, claim.before, f"quiver train --run {run} --resume")
@@ -67,7 +70,7 @@ def train(
         view = View.of(datasets, split=recipe.split, where=recipe.where)
         statistics = plain(view.statistics)
         spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, view.spaces, statistics, recipe.seed, recipe.compile)
-        algorithm = spec.create("cpu", rows=rows_here(recipe, topology))
+        spec, algorithm = create(spec, beginning, rows_here(recipe, topology))
         check_algorithm(algorithm, recipe, topology)
         _check_sampling(recipe, topology, view, algorithm.requires.kind)
         validation = validation_view(datasets, recipe)
@@ -84,6 +87,7 @@ def train(
             )
         check_recipe(claim, recipe)
         start = resume_point(claim, resume_from, recipe, algorithm, view.spaces, view)
+        start = start or first_state(beginning, algorithm)
         _check_end_of_chunk(0 if start is None else start.step, recipe)
         config = {
             "format": 1,
@@ -91,7 +95,8 @@ def train(
             "topology": as_json(topology),
             "cadence": as_json(cadence),
             "spaces": spaces_to_json(view.spaces),
-            "statistics": statistics,
+            "statistics": spec.statistics,
+            "init": [] if beginning is None else beginning.record(),
             "environment": None if environment is None else environment.to_json(),
             "reference_scores": reference_scores,
             "datasets": [describe_dataset(dataset) for dataset, _ in datasets],

@@ -28,6 +28,7 @@ __all__ = [
     "names",
 ]
 
+
 def __getattr__(name: str) -> Any:
     """The contract's types. They are imported when they are asked for: the names of algorithms need no PyTorch."""
     if name not in __all__:

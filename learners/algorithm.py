@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -76,6 +76,15 @@ class Algorithm(Protocol):
         """Exactly what `act` needs."""
 
     def load_policy_weights(self, weights: Weights) -> None: ...
+
+    def module_names(self) -> set[str]:
+        """The modules that are trained."""
+
+    def load_modules(self, parts: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+        """Begin with these parameters of some of them."""
+
+    def freeze(self, names: Collection[str]) -> None:
+        """Leave these as they are in every step."""
 
     def distribute(self, rank: int, world: int, reduce: Callable[[torch.Tensor], None]) -> None:
         """Become one of `world` learners: `update` takes its slice of each batch, `reduce` averages gradients."""

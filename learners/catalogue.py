@@ -1,5 +1,5 @@
-"""The algorithms by name: where each is, what kind of method it is, and what it does, in a line. Importing it imports no
-algorithm, so that help and messages need not wait for PyTorch."""
+"""The algorithms by name: where each is, what kind of method it is, and what it does, in a line. Importing it imports
+no algorithm, so that help and messages need not wait for PyTorch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ LINEAR = "linear values, in closed form"
 ALGORITHMS = {
     "bc": Entry("learners.bc:BC", IMITATION, "Behaviour cloning: the policy that makes the logged actions likeliest."),
     "iql": Entry(
-        "learners.iql:IQL", IN_SAMPLE, "Implicit Q-learning: expectile values, weighted cloning (Kostrikov et al. 2021)."
+        "learners.iql:IQL",
+        IN_SAMPLE,
+        "Implicit Q-learning: expectile values, weighted cloning (Kostrikov et al. 2021).",
     ),
     "awac": Entry("learners.awac:AWAC", IN_SAMPLE, "Advantage-weighted actor-critic (Nair et al. 2020)."),
     "awr": Entry("learners.awr:AWR", IN_SAMPLE, "Advantage-weighted regression on returns (Peng et al. 2019)."),
@@ -34,8 +36,12 @@ ALGORITHMS = {
         "learners.rebrac:ReBRAC", CONSTRAINED, "TD3+BC with penalties in actor and critic (Tarasov et al. 2023)."
     ),
     "bcq": Entry("learners.bcq:BCQ", CONSTRAINED, "Batch-constrained Q-learning (Fujimoto, Meger and Precup 2018)."),
-    "bear": Entry("learners.bear:BEAR", CONSTRAINED, "Support matching by maximum mean discrepancy (Kumar et al. 2019)."),
-    "brac": Entry("learners.brac:BRAC", CONSTRAINED, "Behaviour-regularised actor-critic (Wu, Tucker and Nachum 2019)."),
+    "bear": Entry(
+        "learners.bear:BEAR", CONSTRAINED, "Support matching by maximum mean discrepancy (Kumar et al. 2019)."
+    ),
+    "brac": Entry(
+        "learners.brac:BRAC", CONSTRAINED, "Behaviour-regularised actor-critic (Wu, Tucker and Nachum 2019)."
+    ),
     "fql": Entry("learners.fql:FQL", CONSTRAINED, "Flow Q-learning: a one-step policy from a flow (Park et al. 2025)."),
     "cql": Entry("learners.cql:CQL", PESSIMISTIC, "Conservative Q-learning (Kumar et al. 2020)."),
     "calql": Entry("learners.calql:CalQL", PESSIMISTIC, "Calibrated CQL, to be fine-tuned (Nakamoto et al. 2023)."),
@@ -45,8 +51,12 @@ ALGORITHMS = {
     "td3": Entry("learners.td3:TD3", ONLINE, "Twin delayed deterministic policy gradients (Fujimoto et al. 2018)."),
     "redq": Entry("learners.redq:REDQ", ONLINE, "SAC with many updates on an ensemble (Chen et al. 2021)."),
     "rlpd": Entry("learners.rlpd:RLPD", ONLINE, "SAC from fresh data and logs at once (Ball et al. 2023)."),
-    "qtopt": Entry("learners.qtopt:QTOpt", ONLINE, "QT-Opt: no actor, a search over the critic (Kalashnikov et al. 2018)."),
-    "lstd": Entry("learners.lstd:LSTD", LINEAR, "Least-squares temporal differences of the data (Bradtke and Barto 1996)."),
+    "qtopt": Entry(
+        "learners.qtopt:QTOpt", ONLINE, "QT-Opt: no actor, a search over the critic (Kalashnikov et al. 2018)."
+    ),
+    "lstd": Entry(
+        "learners.lstd:LSTD", LINEAR, "Least-squares temporal differences of the data (Bradtke and Barto 1996)."
+    ),
     "lspi": Entry("learners.lspi:LSPI", LINEAR, "Least-squares policy iteration (Lagoudakis and Parr 2003)."),
 }
 

@@ -56,6 +56,8 @@ class Optimiser:
         self.reduce: Reduce | None = None
         self.clip = clip
         self.every = dict(every or {})
+        self.frozen: frozenset[str] = frozenset()
+        """Groups that never move."""
         self.groups: dict[str, slice] = {}
         self._parameters: dict[str, list[nn.Parameter]] = {}
         self._flat: dict[str, nn.Parameter] = {}
@@ -80,7 +82,8 @@ class Optimiser:
 
         `self.averages` is then the mean over the learners of what each of them gave as `averages`.
         """
-        moving = [name for name in self.groups if (number + 1) % self.every.get(name, 1) == 0]
+        due = [name for name in self.groups if (number + 1) % self.every.get(name, 1) == 0]
+        moving = [name for name in due if name not in self.frozen]
         parameters = [parameter for name in moving for parameter in self._parameters[name]]
         gradients = torch.autograd.grad(loss, parameters)
         flat = [gradient.reshape(-1) for gradient in gradients]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
@@ -392,6 +392,34 @@ class TorchAlgorithm(ABC):
         action = self.normaliser.environment_action(self.policy_action(inputs, noise))
         array = action.cpu().numpy().reshape(-1, *self.spaces.action.shape).astype(self.spaces.action.dtype)
         return (array[0] if single else array), state
+
+    # --- Parts of others ---
+
+    def module_names(self) -> set[str]:
+        """The modules that are trained, target networks apart."""
+        return set(self.optimiser.groups)
+
+    @torch.no_grad()
+    def load_modules(self, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Begin with other parameters of some modules: their targets are copies of them. Moments stay as they are.
+
+        Raises `LearnerError` where a name is missing or a shape differs.
+        """
+        for name, state in parts.items():
+            load_named_state({name: self.modules[name]}, {f"{name}.{key}": value for key, value in state.items()})
+            for target, source, _, _ in self._followers:
+                if source == name:
+                    self.target_vectors[target].copy_(self.optimiser.segment(source))
+
+    def freeze(self, names: Collection[str]) -> None:
+        """Leave these modules as they are in every step from now on. Raises `LearnerError` where there are none of that
+        name, and where nothing else is trained."""
+        known = self.module_names()
+        if unknown := sorted(set(names) - known):
+            raise LearnerError(f"freeze: found {', '.join(unknown)}, expected some of {', '.join(sorted(known))}.")
+        if names and set(names) >= known:
+            raise LearnerError(f"freeze: found {', '.join(sorted(names))}, all that is trained; leave one out.")
+        self.optimiser.frozen = frozenset(names)
 
     # --- Weights ---
 
