@@ -148,9 +148,14 @@ def create(spec: AlgorithmSpec, beginning: Beginning | None, rows: int) -> tuple
         algorithm = spec.create("cpu", rows=rows)
     except LearnerError as error:
         raise LearnerError(f"{beginning.stages[0].run}: {error}") from error
-    _check_frozen(beginning, algorithm)
+    if WHOLE in beginning.frozen:
+        raise RunError(f"--init {WHOLE}: with all of it frozen, nothing is left to train; leave :frozen out.")
     spec = replace(spec, frozen=beginning.frozen)
-    algorithm.freeze(spec.frozen)
+    if spec.frozen:
+        try:
+            algorithm.freeze(spec.frozen)
+        except LearnerError as error:
+            raise RunError(f"--init: {error}") from error
     return spec, algorithm
 
 
@@ -170,26 +175,18 @@ def first_state(beginning: Beginning | None, algorithm: Algorithm) -> Checkpoint
                 return Checkpoint(0, state, {}, 0, {})  # as it is
             algorithm.load_state_dict(_tensors(state))
             continue
-        part = {key: array for key, array in state.items() if key.startswith(f"{stage.name}.")}
-        ours, theirs = algorithm.module_names(), sorted({key.partition(".")[0] for key in state} & _modules(state))
-        if stage.name not in ours or not part:
-            owner, has = (f"{stage.run} has", theirs) if stage.name in ours else ("this algorithm has", sorted(ours))
-            raise RunError(f"--init {stage.name}: no such module; {owner} {', '.join(has)}.")
+        part = {key.partition(".")[2]: t for key, t in _tensors(state).items() if key.startswith(f"{stage.name}.")}
+        ours, theirs = _modules(algorithm.state_dict()), _modules(state)
+        if stage.name not in ours & theirs:
+            owner, has = (f"{stage.run} has", theirs) if stage.name in ours else ("this algorithm has", ours)
+            raise RunError(f"--init {stage.name}: no such module; {owner} {', '.join(sorted(has))}.")
         _check_normaliser(stage, state, algorithm)
-        _check_shapes(stage, where, part, algorithm)
-        algorithm.load_modules({stage.name: {key.partition(".")[2]: t for key, t in _tensors(part).items()}})
+        try:
+            algorithm.load_modules({stage.name: part})
+        except LearnerError as error:
+            raise RunError(f"--init {stage.name}: {where}: {error}") from error
     state = {name: tensor.cpu().numpy().copy() for name, tensor in algorithm.state_dict().items()}
     return Checkpoint(0, state, {}, 0, {})
-
-
-def _check_frozen(beginning: Beginning, algorithm: Algorithm) -> None:
-    frozen, trained = set(beginning.frozen), algorithm.module_names()
-    for name in sorted(frozen - trained - {WHOLE}):
-        raise RunError(f"--init {name}: no such module; this algorithm has {', '.join(sorted(trained))}.")
-    if frozen and (WHOLE in frozen or frozen >= trained):
-        raise RunError(
-            f"--init {', '.join(sorted(frozen))}: with this frozen, nothing is left to train; leave :frozen out."
-        )
 
 
 def _option(stage: Stage) -> str:
@@ -226,20 +223,8 @@ def _check_normaliser(stage: Stage, state: Arrays, algorithm: Algorithm) -> None
             )
 
 
-def _check_shapes(stage: Stage, where: Path, part: Arrays, algorithm: Algorithm) -> None:
-    prefix = f"{stage.name}."
-    expected = {name: t for name, t in algorithm.state_dict().items() if name.startswith(prefix)}
-    for name in sorted({*part, *expected}):
-        ours = tuple(expected[name].shape) if name in expected else None
-        theirs = part[name].shape if name in part else None
-        if ours != theirs:
-            raise RunError(
-                f"--init {stage.name}: {where} has {name} of shape {theirs}, expected {ours}; use that run's knobs."
-            )
-
-
-def _modules(state: Arrays) -> set[str]:
-    """The names of modules in a state: whatever the optimiser has moments of, and targets."""
+def _modules(state: Mapping[str, Any]) -> set[str]:
+    """The names of modules in a state."""
     return {key.partition(".")[0] for key in state} - {"optimiser", "normaliser", "averages", "step"}
 
 

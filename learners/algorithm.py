@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -77,17 +77,22 @@ class Algorithm(Protocol):
 
     def load_policy_weights(self, weights: Weights) -> None: ...
 
-    def module_names(self) -> set[str]:
-        """The modules that are trained."""
-
-    def load_modules(self, parts: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
-        """Begin with these parameters of some of them."""
-
-    def freeze(self, names: Collection[str]) -> None:
-        """Leave these as they are in every step."""
-
     def distribute(self, rank: int, world: int, reduce: Callable[[torch.Tensor], None]) -> None:
         """Become one of `world` learners: `update` takes its slice of each batch, `reduce` averages gradients."""
+
+    def load_modules(self, modules: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+        """Begin from parts of another run: module to its tensors by name, as `state_dict` has them below the module's
+        name. A target network that is not given itself becomes a copy of what it follows.
+
+        Raises `LearnerError`, naming the module and the tensor, for what does not fit; then nothing is loaded.
+        """
+
+    def freeze(self, names: Iterable[str]) -> None:
+        """Modules that no step moves from now on. Call it before the first step, and after every construction: it is no
+        part of the state.
+
+        Raises `LearnerError` for names of no trained module, and where nothing would be left to train.
+        """
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Everything a bit-exact resume needs, by name."""

@@ -14,6 +14,7 @@ from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import PolicySpread
 from learners.base.torch_algorithm import TorchAlgorithm
 from learners.errors import LearnerError
+from learners.losses import squared_error
 from learners.networks.policies import DeterministicPolicy, LikelihoodPolicy
 from replay.spaces import Box, Discrete
 
@@ -32,14 +33,6 @@ class BCConfig(CommonConfig):
                 f"policy_std: found {self.policy_std} with loss 'mse', which is of the mean alone; leave it out, or "
                 "use loss 'log_likelihood'."
             )
-
-
-# --- Losses ---
-
-
-def squared_error(prediction: Tensor, action: Tensor) -> Tensor:
-    """The mean over the action's elements of the squared error, (B,)."""
-    return (prediction - action).square().mean(-1)
 
 
 class BC(TorchAlgorithm):

@@ -14,22 +14,10 @@ from learners.algorithm import Metrics, Targets
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.torch_algorithm import TorchAlgorithm
 from learners.bcq import BCQConfig
+from learners.losses import imitation_loss, supported
 from learners.networks.encoders import Features
-from learners.networks.policies import one_hot_choice
-from learners.qtopt import DISCRETE_TEMPERATURE
+from learners.networks.policies import DISCRETE_TEMPERATURE, one_hot_choice
 from replay.spaces import Discrete
-
-# --- Losses ---
-
-
-def supported(log_probs: Tensor, threshold: float) -> Tensor:
-    """Which actions (…, n) have G(a∣s) / max_a' G(a'∣s) > τ: always the likeliest."""
-    return (log_probs - log_probs.amax(-1, keepdim=True)).exp() > threshold
-
-
-def imitation_loss(logits: Tensor, action: Tensor, penalty: float) -> Tensor:
-    """−log G(a∣s) + w·mean(logits²), (B,), of outputs and one-hot actions (B, n). The penalty is the authors'."""
-    return -(F.log_softmax(logits, dim=-1) * action).sum(-1) + penalty * logits.square().mean(-1)
 
 
 class DiscreteBCQ(TorchAlgorithm):

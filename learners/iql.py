@@ -17,6 +17,7 @@ from learners.base.config import CommonConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import LARGEST, AdvantageClip, PolicySpread, Polyak
 from learners.base.torch_algorithm import TorchAlgorithm
+from learners.losses import advantage_weight, expectile_loss
 from replay.ranges import Range
 from replay.spaces import Box, Discrete
 
@@ -32,19 +33,6 @@ class IQLConfig(CommonConfig):
     advantage_clip: AdvantageClip = 100.0  # Upper bound of exp(β·advantage).
     polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
     policy_std: PolicySpread = None  # Fixed spread of the policy, where given: 1 makes its loss a squared error.
-
-
-# --- Losses ---
-
-
-def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
-    """∣τ − 1(u < 0)∣·u² for u = `difference`, elementwise (equation 5)."""
-    return torch.where(difference < 0, 1.0 - expectile, expectile) * difference.square()
-
-
-def advantage_weight(advantage: Tensor, temperature: float, clip: float) -> Tensor:
-    """min(exp(β·A), clip), (B,): the weight of each action of the data in the policy's regression (equation 7)."""
-    return torch.exp(temperature * advantage).clamp(max=clip)
 
 
 class IQL(TorchAlgorithm):

@@ -22,13 +22,14 @@ from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import Polyak, Samples, WeightDecay
 from learners.base.online import Online
 from learners.base.optimisation import flatten_
-from learners.base.torch_algorithm import TorchAlgorithm, frozen_copy
+from learners.base.target_networks import frozen_copy
+from learners.base.torch_algorithm import TorchAlgorithm
 from learners.errors import LearnerError
 from learners.networks.critics import as_encoder
 from learners.networks.dropout import Dropout
 from learners.networks.encoders import Encoder, Features, rows_of
 from learners.networks.normaliser import Statistics
-from learners.networks.policies import one_hot_choice
+from learners.networks.policies import DISCRETE_TEMPERATURE, one_hot_choice
 from learners.planning import cem
 from replay.batch import Batch
 from replay.ranges import Range, Steps
@@ -39,9 +40,6 @@ SNAPSHOTS = 8
 
 CPU_ROWS = 4096
 """State-action pairs scored at a time on a CPU: activations then stay in its cache: 1.5 times as fast as at once."""
-
-DISCRETE_TEMPERATURE = 0.1
-"""Of the draws over discrete actions, in the units of the network's output: an action worse by .1 is e times rarer."""
 
 
 @dataclass(frozen=True)

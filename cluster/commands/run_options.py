@@ -146,10 +146,8 @@ def read_options(
         parsed = parse_options(kind, command, arguments, kind(**drafts))
     except SystemExit as end:
         if not end.code and default.knobs is None:  # help was asked for
-            from learners.catalogue import listing
-
             print(
-                f"algorithms, of which each has knobs of its own (quiver {command} --algo NAME --help):\n\n{listing()}"
+                f"algorithms, of which each has knobs of its own (quiver {command} --algo NAME --help):\n\n{_algorithms()}"
             )
         raise
     read = {name: getattr(parsed, titles[name]) for name in parts}
@@ -175,6 +173,18 @@ def read_options(
         "recorded": recorded,
         "given": set_by_hand,
     }
+
+
+def _algorithms() -> str:
+    """All of them, grouped, a line each."""
+    from learners.catalogue import CATALOGUE, GROUPS
+
+    width = max(map(len, CATALOGUE))
+    lines = []
+    for group in GROUPS:
+        lines.append(f"{group}:")
+        lines += [f"  {name:<{width}}  {entry.line}" for name, entry in CATALOGUE.items() if entry.group == group]
+    return "\n".join(lines)
 
 
 def partly(kind: type[Any], **values: Any) -> Any:

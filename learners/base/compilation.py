@@ -1,4 +1,4 @@
-"""Compiling a step once, where a compiler is there."""
+"""How a step is computed: compiled where a compiler is there, and in half precision where that is asked for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast
 
 import torch
@@ -26,3 +27,11 @@ def compiled(function: Function, device: torch.device) -> Function:
 
 def _compiler_found() -> bool:
     return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++", "c++") if name)
+
+
+def autocast(device: torch.device, mixed_precision: bool) -> AbstractContextManager[Any]:
+    """Inside, products are in bfloat16 where `mixed_precision` asks for it and the device is a GPU."""
+    if device.type == "meta":
+        return nullcontext()
+    active = mixed_precision and device.type == "cuda"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=active)

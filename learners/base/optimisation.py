@@ -56,8 +56,7 @@ class Optimiser:
         self.reduce: Reduce | None = None
         self.clip = clip
         self.every = dict(every or {})
-        self.frozen: frozenset[str] = frozenset()
-        """Groups that never move."""
+        self.frozen: set[str] = set()
         self.groups: dict[str, slice] = {}
         self._parameters: dict[str, list[nn.Parameter]] = {}
         self._flat: dict[str, nn.Parameter] = {}
@@ -110,6 +109,13 @@ class Optimiser:
             for parameter in self._parameters[name]:
                 yield self.gradient[start : start + parameter.numel()]
                 start += parameter.numel()
+
+    def freeze(self, names: Iterable[str]) -> None:
+        """Groups that no step moves from now on, and that no gradient is computed for."""
+        for name in names:
+            self.frozen.add(name)
+            for parameter in self._parameters[name]:
+                parameter.requires_grad_(False)
 
     def scale_learning_rates(self, factors: Mapping[str, float]) -> None:
         """Set each group's learning rate to its configured one times the factor (1 where none is given)."""

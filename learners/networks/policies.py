@@ -18,6 +18,10 @@ from learners.networks.encoders import Encoder, Features
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 
+DISCRETE_TEMPERATURE = 0.1
+"""Of draws over discrete actions by their values, in the units of the critic's output: an action worse by .1 is e times
+rarer."""
+
 
 class DeterministicPolicy(EncodedMLP):
     """Actions in [-1, 1], shape (B, A)."""

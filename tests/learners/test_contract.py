@@ -264,7 +264,7 @@ def test_actions_are_in_the_environments_units(make, case):
     observation = observations(case, 5)
     inputs = algorithm.normaliser.observation(torch.utils._pytree.tree_map(torch.from_numpy, observation))
     with torch.no_grad():
-        found = algorithm.policy_action(algorithm._encoded(inputs), None).numpy()
+        found = algorithm.policy_action(algorithm._encoding.embedded(inputs), None).numpy()
     # The policy answers in [-1, 1]: the first element spans [-2, 2], the second [0, 1]. Or one-hot, from 1 on.
     expected = found.argmax(1) + 1 if case[1] == "choices" else np.stack([2 * found[:, 0], (found[:, 1] + 1) / 2], 1)
     np.testing.assert_allclose(algorithm.act(observation)[0], expected, atol=1e-6)

@@ -1,0 +1,86 @@
+"""From batches and observations to what networks read: tensors on the device, normalised, embedded where networks share
+an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learners.base.augmentation import Crops
+from learners.base.checks import check_batch
+from learners.base.inputs import Inputs
+from learners.networks.encoders import Encoder, Features
+from learners.networks.normaliser import Normaliser
+from replay.batch import Batch, Request
+from replay.spaces import Spaces
+
+
+class Encoding:
+    """`shared` is the encoder that all networks read from, where there is one."""
+
+    def __init__(self, spaces: Spaces, normaliser: Normaliser, shared: Encoder | None, device: torch.device) -> None:
+        self._spaces = spaces
+        self._normaliser = normaliser
+        self._shared = shared
+        self._device = device
+        self._checked: set[str] = set()
+        """Which observations of batches have been looked at: those of the first."""
+
+    def inputs(
+        self,
+        batch: Batch[Any],
+        request: Request,
+        reads: tuple[str, ...],
+        noise: dict[str, Tensor],
+        *,
+        crops: Crops | None = None,
+        purpose: str = "",
+    ) -> Inputs:
+        """A batch as networks see it, not yet embedded. Of `observation` and `next_observation` those that are not in
+        `reads` are None; pictures are moved by `crops`, where given, with noise for that purpose.
+
+        Raises `LearnerError` where the first batch is not what `request` asks for.
+        """
+        if not self._checked >= set(reads):
+            check_batch(batch, self._spaces, request, reads)
+            self._checked.update(reads)
+        observations: dict[str, Any] = dict.fromkeys(("observation", "next_observation"))
+        for name in observations:
+            if name in reads:
+                features = self.features(getattr(batch, name))
+                observations[name] = features if crops is None else crops(features, batch, f"{purpose}/{name}")
+        return Inputs(
+            **observations,
+            action=self._normaliser.action(self.tensor(batch.action)),
+            reward=self.tensor(batch.reward),
+            discount=self.tensor(batch.discount),
+            weight=None if batch.weight is None else self.tensor(batch.weight),
+            mask=None if batch.mask is None else self.tensor(batch.mask),
+            labels={},
+            noise=noise,
+            extras={name: self.tensor(extra) for name, extra in batch.extras.items()},
+        )
+
+    def features(self, observation: Any) -> Features:
+        """An observation as it is in a batch, on the device and normalised."""
+        return self._normaliser.observation(
+            {name: self.tensor(part) for name, part in observation.items()}
+            if isinstance(observation, Mapping)
+            else self.tensor(observation)
+        )
+
+    def embedded(self, observation: Features | None) -> Any:
+        """By the shared encoder, where there is one."""
+        return observation if self._shared is None or observation is None else self._shared(observation)
+
+    def tensor(self, array: Any) -> Tensor:
+        """An array, in whatever memory it lies, on the device."""
+        if isinstance(array, Tensor):
+            return array.to(self._device, non_blocking=True)
+        array = np.ascontiguousarray(array)
+        # What Ray hands over is read-only, which PyTorch cannot express: copy those.
+        return torch.from_numpy(array if array.flags.writeable else array.copy()).to(self._device, non_blocking=True)
