@@ -7,12 +7,14 @@ option for each (its help is the docstring), and `metadata.quiver` in a cluster'
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from cluster import ranges
 from cluster.errors import RunError
 from cluster.limiter import SamplesToInserts, gradient_steps
+from cluster.schedule import Schedule
 from cluster.settings import ADDRESS, DEVICE, EXPRESSION, NAME, PATH, VECTORIZATION, Flag, Held, hold
 from replay.ranges import Range
 
@@ -56,6 +58,14 @@ class Recipe:
     """How far importance weights make up for prioritised sampling: 0 not at all, 1 fully."""
     shards_per_draw: Annotated[ranges.ShardsPerDraw, Flag(metavar="N")] = None
     """At most so many shards serve one batch; this is for large clusters, and part of the result."""
+    imagine_every: Annotated[ranges.ImagineEvery, HIDDEN] = None
+    """Gradient steps from one imagination to the next, the first before step 0, where the algorithm has a model."""
+    imagine_starts: Annotated[ranges.ImagineStarts, HIDDEN] = None
+    """Logged transitions of whose states each imagination makes new ones."""
+    imagined_capacity: Annotated[ranges.ImaginedCapacity, HIDDEN] = None
+    """Imagined transitions kept: the oldest go first."""
+    imagined_share: Annotated[ranges.ImaginedShare, HIDDEN] = None
+    """Of imagined transitions in each batch: over many batches exactly this."""
     device: Annotated[str, DEVICE, Flag(metavar="auto|cpu|cuda")] = "cpu"
     """Where every role computes. With cpu no role asks for a GPU, with cuda learners and updaters do, and auto does as
     the --config says; where it says nothing, it takes this machine's GPU if there is one, and the CPU of a cluster."""
@@ -73,6 +83,45 @@ class Recipe:
             )
         if self.fused and self.label_reuse > 1:
             raise RunError("--label-reuse: a fused run has no labels to reuse; add --updaters 1 or more.")
+        self._check_imagining()
+
+    def _check_imagining(self) -> None:
+        every, share = self.imagine_every, self.imagined_share
+        parts = ("imagine_starts", "imagined_capacity", "imagined_share")
+        for name in parts:
+            if (getattr(self, name) is None) != (every is None):
+                what = (
+                    f"has no effect without imagine_every; leave {name} out" if every is None else "is needed with it"
+                )
+                raise RunError(f"{name}: found {getattr(self, name)}, and imagine_every {every}: {name} {what}.")
+        if every is None or share is None:
+            return
+        if every % self.chunk_steps:
+            raise RunError(f"imagine_every: found {every}, expected a multiple of --chunk-steps {self.chunk_steps}.")
+        if not self.fused or self.priority_exponent > 0:
+            raise RunError(
+                "imagine_every: expected a fused run without --priority-exponent: the learner, which holds what was "
+                "imagined, computes the labels."
+            )
+        if math.ceil(share * self.batch_size) >= self.batch_size:
+            raise RunError(
+                f"imagined_share: {share:g} of --batch-size {self.batch_size} leaves no logged transitions; lower it."
+            )
+
+    @property
+    def schedule(self) -> Schedule:
+        """Which steps, draws and weights each chunk takes."""
+        return Schedule(self.steps, self.chunk_steps, self.depth, self.label_reuse, self.imagine_every or 0)
+
+    def imagined_rows(self, step: int) -> int:
+        """How many of a step's rows are imagined."""
+        from replay.mixing import fresh_count  # help asks for no rows, and does without what it imports
+
+        return fresh_count(self.imagined_share or 0.0, step, self.batch_size)
+
+    def logged_rows(self, step: int) -> int:
+        """How many of a step's rows are drawn from the logs."""
+        return self.batch_size - self.imagined_rows(step)
 
 
 @dataclass(frozen=True)

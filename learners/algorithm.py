@@ -38,6 +38,8 @@ class Algorithm(Protocol):
     """What every batch must hold."""
     has_targets: bool
     """Whether Bellman updaters have anything to compute (behaviour cloning has no targets)."""
+    imagines: ClassVar[bool]
+    """Whether Bellman updaters may make transitions of logged ones, by a model of the world."""
     online: ClassVar[Online]
     """How it is fine-tuned on fresh data unless a run says otherwise: the share of it, who explores and how."""
 
@@ -71,6 +73,16 @@ class Algorithm(Protocol):
         """Exactly what `targets` needs."""
 
     def load_target_weights(self, weights: Weights) -> None: ...
+
+    def imagine(self, batch: Batch[Any]) -> Batch[Any]:
+        """What an updater runs besides: synthetic transitions from the states of logged ones, as NumPy arrays with the
+        columns of `batch` and any number of rows. No gradients, published weights; what is random is keyed by
+        `batch.key`. Raises `LearnerError` where the method has no model."""
+
+    def imagine_weights(self) -> Weights:
+        """Exactly what `imagine` needs."""
+
+    def load_imagine_weights(self, weights: Weights) -> None: ...
 
     def policy_weights(self) -> Weights:
         """Exactly what `act` needs."""

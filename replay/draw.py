@@ -19,7 +19,7 @@ from replay.ranges import Range, fits, shown
 from replay.rows import Rows
 from replay.view import View, located
 
-TRAIN, VALIDATION, PROBE, REUSE, PRIORITY, FRESH = range(6)
+TRAIN, VALIDATION, PROBE, REUSE, PRIORITY, FRESH, STARTS, IMAGINED = range(8)
 """Streams: independent sequences of the same seed."""
 
 _UNIT = 2.0**-53

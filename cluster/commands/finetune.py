@@ -77,8 +77,7 @@ TITLES = {
     "topology": "topology",
 }
 UNSHOWN = {"recipe": frozenset({"steps", "priority_exponent", "importance_exponent", "shards_per_draw"})}
-"""What the environment steps are worth says how many gradient steps there are; draws of fine-tuning are uniform, from all
-shards."""
+"""The environment steps say how many gradient steps there are; draws of fine-tuning are uniform, from all shards."""
 
 
 def parse(arguments: Sequence[str]) -> Finetune:

@@ -110,7 +110,7 @@ def _annotation(name: str, hint: Any, unshown: bool) -> Any:
     told: Any = Annotated[hint, tyro.conf.arg(**named)] if named else hint
     if several and get_origin(each) is tuple:  # written as words, of which `run_options` makes the entries
         told = Annotated[tuple[str, ...], tyro.conf.arg(**named)]
-    return tyro.conf.UseAppendAction[told] if several and flag.metavar else told  # type: ignore[valid-type]
+    return tyro.conf.UseAppendAction[told] if several and flag.metavar else told  # type: ignore[misc]
 
 
 def _number(name: str, hint: Any, each: Any, several: bool, named: dict[str, Any]) -> Any:

@@ -147,7 +147,7 @@ def read_options(
     except SystemExit as end:
         if not end.code and default.knobs is None:  # help was asked for
             print(
-                f"algorithms, of which each has knobs of its own (quiver {command} --algo NAME --help):\n\n{_algorithms()}"
+                f"algorithms, each with knobs of its own (quiver {command} --algo NAME --help):\n\n{_algorithms()}"
             )
         raise
     read = {name: getattr(parsed, titles[name]) for name in parts}

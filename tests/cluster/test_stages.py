@@ -130,14 +130,24 @@ def test_what_does_not_fit_is_refused(first: Path, dataset: Path, tmp_path: Path
         assert not (tmp_path / "run").exists()
 
     at = str(first)
-    refused(r"--init dynamics: no such module; this algorithm has critic, policy, target_critic, value", Stage("dynamics", at))
+    refused(
+        r"--init dynamics: no such module; this algorithm has critic, policy, target_critic, value",
+        Stage("dynamics", at),
+    )
     refused(
         r"--init value: no such module; .*first has critic, policy",
         Stage("value", str(_without_value(tmp_path, first))),
     )
-    refused(r"--init critic: .*step-0+8: module 'critic': .*: found shape \(.*16.*\), expected \(.*8.*\)", Stage("critic", at), knobs={"hidden": (8, 8)})
+    refused(
+        r"--init critic: .*step-0+8: module 'critic': .*: found shape \(.*16.*\), expected \(.*8.*\)",
+        Stage("critic", at),
+        knobs={"hidden": (8, 8)},
+    )
     refused(r"nothing is left to train", Stage("all", at, frozen=True))
-    refused(r"--init: freeze: found all of .*, which leaves nothing to train", *(Stage(name, at, frozen=True) for name in ("critic", "policy", "value")))
+    refused(
+        r"--init: freeze: found all of .*, which leaves nothing to train",
+        *(Stage(name, at, frozen=True) for name in ("critic", "policy", "value")),
+    )
     refused(r"--algo bc: .*first, with all of which it is to begin, trained iql", Stage("all", at), algorithm="bc")
     refused(
         r"--init critic: .*first was trained on other numbers than this run would show it \(normaliser\.",
