@@ -39,7 +39,7 @@ class Algorithm(Protocol):
     has_targets: bool
     """Whether Bellman updaters have anything to compute (behaviour cloning has no targets)."""
     imagines: ClassVar[bool]
-    """Whether Bellman updaters may make transitions of logged ones, by a model of the world."""
+    """Whether updaters may ask it to `imagine`."""
     online: ClassVar[Online]
     """How it is fine-tuned on fresh data unless a run says otherwise: the share of it, who explores and how."""
 
@@ -69,6 +69,23 @@ class Algorithm(Protocol):
         keys than the data has, for NaN and infinities, and for values outside a `Discrete` space.
         """
 
+    def log_prob(self, observation: Observation, action: Any) -> NDArray[np.float32] | None:
+        """log π(a∣s) of the distribution that `act(deterministic=False)` draws from, float32: (B,) for stacks of B
+        observations and actions, () for one of each, in the forms of `act`.
+
+        Over continuous actions it is the logarithm of a density per unit of volume in the environment's units: that of
+        the network's actions in [-1, 1], less Σ log((high − low) / 2), the Jacobian of the scaling. Where the draw of a
+        normal distribution is clipped to the bounds, it is the density before the clipping, as in the losses. The
+        density of a squashed normal distribution is taken a millionth inside the bounds, so that it is finite on them.
+        Over discrete actions it is the logarithm of a probability, and −∞ for an action that is never drawn.
+
+        None where the policy has no density: where its actions have no spread but noise that is added to them, are the
+        best of several draws, or come out of a search or a flow.
+
+        Raises `LearnerError` for observations as `act` does, and for actions of another shape, type or number than the
+        space has, and for NaN and infinities.
+        """
+
     def target_weights(self) -> Weights:
         """Exactly what `targets` needs."""
 
@@ -89,8 +106,46 @@ class Algorithm(Protocol):
 
     def load_policy_weights(self, weights: Weights) -> None: ...
 
+    # --- Imagining ---
+
+    def imagine(self, batch: Batch[Any]) -> Batch[Any]:
+        """What an updater may run besides `targets`: logged starts in, synthetic transitions out, in the units and with
+        the columns of `batch`, with the weights that were loaded last, and with noise that the batch's key addresses.
+
+        Raises `LearnerError` where `imagines` is False.
+        """
+
+    def imagine_weights(self) -> Weights:
+        """Exactly what `imagine` needs."""
+
+    def load_imagine_weights(self, weights: Weights) -> None: ...
+
+    # --- Several learners ---
+
     def distribute(self, rank: int, world: int, reduce: Callable[[torch.Tensor], None]) -> None:
-        """Become one of `world` learners: `update` takes its slice of each batch, `reduce` averages gradients."""
+        """Become one of `world` learners.
+
+        From now on `update` is given this learner's own rows, the `rank`-th of equal parts of a batch, with the key of
+        the whole batch; noise is addressed by row. `reduce` averages a vector over the learners, in place, and is
+        called once for each `update`: gradients and metrics travel together. So what `update` returns is the mean over
+        the learners, but for `priority`, which is of the learner's own rows.
+        """
+
+    # --- State ---
+
+    def load_modules(self, modules: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+        """Begin from parts of another run: module to its tensors by name, as `state_dict` has them below the module's
+        name. A target network that is not given itself becomes a copy of what it follows.
+
+        Raises `LearnerError`, naming the module and the tensor, for what does not fit; then nothing is loaded.
+        """
+
+    def freeze(self, names: Iterable[str]) -> None:
+        """Modules that no step moves from now on. Call it before the first step, and after every construction: it is no
+        part of the state.
+
+        Raises `LearnerError` for names of no trained module, and where nothing would be left to train.
+        """
 
     def load_modules(self, modules: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
         """Begin from parts of another run: module to its tensors by name, as `state_dict` has them below the module's

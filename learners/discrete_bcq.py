@@ -16,7 +16,7 @@ from learners.base.torch_algorithm import TorchAlgorithm
 from learners.bcq import BCQConfig
 from learners.losses import imitation_loss, supported
 from learners.networks.encoders import Features
-from learners.networks.policies import DISCRETE_TEMPERATURE, one_hot_choice
+from learners.networks.policies import DISCRETE_TEMPERATURE, chosen_log_prob, one_hot_choice
 from replay.spaces import Discrete
 
 
@@ -69,6 +69,12 @@ class DiscreteBCQ(TorchAlgorithm):
 
     def policy_action(self, observation: Features, noise: Tensor | None) -> Tensor:
         """The best supported action; with `noise` a draw among them from softmax(Q / `DISCRETE_TEMPERATURE`)."""
+        return one_hot_choice(self.scores(observation) / DISCRETE_TEMPERATURE, noise)
+
+    def policy_log_prob(self, observation: Features, action: Tensor) -> Tensor | None:
+        return chosen_log_prob(self.scores(observation) / DISCRETE_TEMPERATURE, action)
+
+    def scores(self, observation: Features) -> Tensor:
+        """Q of every action, (B, n), and −∞ where it is not supported."""
         allowed = supported(self.behaviour.log_probs(observation), self.config.threshold)
-        scores = self.critic.every(observation)[0].masked_fill(~allowed, -torch.inf)
-        return one_hot_choice(scores / DISCRETE_TEMPERATURE, noise)
+        return self.critic.every(observation)[0].masked_fill(~allowed, -torch.inf)

@@ -15,7 +15,7 @@ from learners.cql import CQLConfig
 from learners.losses import exact_gap, lagrange_loss
 from learners.networks.critics import PositiveScalar
 from learners.networks.encoders import Features
-from learners.networks.policies import one_hot_choice
+from learners.networks.policies import chosen_log_prob, one_hot_choice
 from replay.spaces import Discrete
 
 
@@ -86,3 +86,6 @@ class DiscreteCQL(TorchAlgorithm):
         without rewards, the one of the data.
         """
         return one_hot_choice(self.critic.every(observation).amin(0), noise)
+
+    def policy_log_prob(self, observation: Features, action: Tensor) -> Tensor | None:
+        return chosen_log_prob(self.critic.every(observation).amin(0), action)

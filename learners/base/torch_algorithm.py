@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -19,10 +20,11 @@ from learners.algorithm import Metrics, Observation, Targets, Weights
 from learners.base import randomness
 from learners.base.acting import Acting
 from learners.base.augmentation import Crops, DropoutMasks
-from learners.base.averages import Averages
+from learners.base.averages import Averages, scalars, with_scalars
 from learners.base.checks import LARGEST, check_labels
 from learners.base.compilation import autocast, compiled
 from learners.base.config import CommonConfig
+from learners.base.density import Density
 from learners.base.encoding import Encoding
 from learners.base.inputs import Inputs
 from learners.base.noise import BatchNoise
@@ -78,6 +80,9 @@ class TorchAlgorithm(ABC):
     """Which of them `imagine` reads."""
     policy_modules: tuple[str, ...] = ("policy",)
     """Which of them `policy_action` reads."""
+    imagines: ClassVar[bool] = False
+    imagine_modules: tuple[str, ...] = ()
+    """Which of them `imagine` reads."""
     optimiser: Optimiser
 
     def __init__(
@@ -97,6 +102,8 @@ class TorchAlgorithm(ABC):
         self.device = torch.device(device)
         self.step = 0
         self.world = 1
+        self._alone = True
+        """Until `distribute`."""
         self._labels_checked = False
         self.normaliser = Normaliser(
             spaces,
@@ -116,6 +123,7 @@ class TorchAlgorithm(ABC):
         self._encoding = Encoding(spaces, self.normaliser, self.networks.shared, self.device)
         self._crops = Crops(self._noise, self.normaliser.images, config.random_crop)
         self._dropout = DropoutMasks(self._noise, [self.modules[name] for name in self.optimiser.groups])
+        self._density = Density(spaces, self.normaliser, self._encoding)
         self._acting = Acting(spaces, self.normaliser, self._encoding, self.device)
         self._losses = compiled(self._losses_of, self.device) if compile else self._losses_of
         self._bootstrap = compiled(self._bootstrap_of, self.device) if compile else self._bootstrap_of
@@ -163,6 +171,13 @@ class TorchAlgorithm(ABC):
         """Actions (B, A), in [-1, 1] or one-hot; the mode where `noise`, standard normal (B, A), is None."""
         return self.policy.act(observation, noise)  # type: ignore[attr-defined]
 
+    def policy_log_prob(self, observation: Features, action: Tensor) -> Tensor | None:
+        """log π(a∣s), (B,), of actions (B, A), in [-1, 1] or one-hot, under what `policy_action` draws from by noise;
+        None where that has no density. Whoever writes another `policy_action` has none, unless it says which."""
+        own = type(self).policy_action is TorchAlgorithm.policy_action
+        density = getattr(getattr(self, "policy", None), "log_prob", None)
+        return density(observation, action) if own and density is not None else None
+
     def after_step(self) -> None:
         """What moves besides the parameters; `step` has been counted."""
         return
@@ -196,9 +211,7 @@ class TorchAlgorithm(ABC):
         for name, rate in (learning_rates or {}).items():
             options.setdefault(name, {})["lr"] = rate
         make = make or adam(config.learning_rate, device=self.device)
-        self.optimiser = Optimiser(
-            modules, make, options=options, clip=config.gradient_clip, every=every, averages=len(averages or {})
-        )
+        self.optimiser = Optimiser(modules, make, options=options, clip=config.gradient_clip, every=every)
         self.averages = Averages(averages or {}).to(self.device)
         self.modules = {**modules, "averages": self.averages} if averages else dict(modules)
 
@@ -235,8 +248,8 @@ class TorchAlgorithm(ABC):
         self._dropout.end()
         if self.config.cosine_steps:
             self.optimiser.scale_learning_rates(self._learning_rate_factors())
-        self.optimiser.step(loss, self.step, self.averages.of(metrics))
-        self.averages.value.copy_(self.optimiser.averages)
+        self.optimiser.step(loss, self.step, self._travelling(metrics))
+        metrics = self._arrived(metrics)
         self.step += 1
         self._targets.move(self.optimiser, self.step)
         self.after_step()
@@ -295,6 +308,18 @@ class TorchAlgorithm(ABC):
             labels = self.bootstrap(inputs._replace(observation=observation, next_observation=next_observation))
         return {name: label.float() for name, label in labels.items()}
 
+    def _travelling(self, metrics: Metrics) -> Tensor:
+        """What is averaged over the learners together with the gradient: what the next step's losses read and, where
+        there are several learners, all that is logged."""
+        read = self.averages.of(metrics)
+        return read if self._alone else torch.cat([read, scalars(metrics)])
+
+    def _arrived(self, metrics: Metrics) -> Metrics:
+        """The metrics as they are logged, and `averages` as the next step's losses read them."""
+        size = self.averages.value.numel()
+        self.averages.value.copy_(self.optimiser.averages[:size])
+        return metrics if self._alone else with_scalars(metrics, self.optimiser.averages[size:])
+
     def _learning_rate_factors(self) -> dict[str, float]:
         factor = half_cosine(self.step, self.config.cosine_steps)
         return {name: factor for name in self.optimiser.groups if self.decayed is None or name in self.decayed}
@@ -306,9 +331,10 @@ class TorchAlgorithm(ABC):
         return replace(request, reward_scale=scale)
 
     def distribute(self, rank: int, world: int, reduce: Reduce) -> None:
-        """Make this one of `world` learners, each with an equal slice of every batch."""
+        """Make this one of `world` learners, each of which is given an equal part of every batch."""
         self.world = world
-        self._noise.distribute(rank, world)
+        self._alone = False
+        self._noise.distribute(rank)
         self.optimiser.reduce = reduce
 
     # --- Acting ---
@@ -323,6 +349,15 @@ class TorchAlgorithm(ABC):
         deterministic: bool = True,
     ) -> tuple[NDArray[Any], Any]:
         return self._acting(self.policy_action, observation, state, key=key, deterministic=deterministic)
+
+    @torch.no_grad()
+    def log_prob(self, observation: Observation, action: Any) -> NDArray[np.float32] | None:
+        return self._density(self.policy_log_prob, observation, action)
+
+    # --- Imagining ---
+
+    def imagine(self, batch: Batch[Any]) -> Batch[Any]:
+        raise LearnerError(f"imagine: {type(self).__name__} has no model of the world; use an algorithm that imagines.")
 
     # --- Weights ---
 
@@ -346,6 +381,14 @@ class TorchAlgorithm(ABC):
 
     def load_policy_weights(self, weights: Weights) -> None:
         load_flat_weights(self.modules, self.policy_modules, self._encoding.tensor(weights))
+
+    def imagine_weights(self) -> Weights:
+        return flat_weights(self.modules, self.imagine_modules)
+
+    def load_imagine_weights(self, weights: Weights) -> None:
+        load_flat_weights(self.modules, self.imagine_modules, self._encoding.tensor(weights))
+
+    # --- State ---
 
     def state_dict(self) -> dict[str, Tensor]:
         named = named_state({**self.modules, "normaliser": self.normaliser})

@@ -138,6 +138,11 @@ def one_hot_choice(scores: Tensor, noise: Tensor | None) -> Tensor:
     return F.one_hot(scores.argmax(-1), scores.shape[-1]).to(torch.float32)
 
 
+def chosen_log_prob(scores: Tensor, action: Tensor) -> Tensor:
+    """log softmax(scores)(a), (B,), of a one-hot action (B, n): how likely `one_hot_choice` is to draw it."""
+    return F.log_softmax(scores, dim=-1).gather(-1, action.argmax(-1, keepdim=True)).squeeze(-1)
+
+
 def normal_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """Σ_A log N(x; mean, exp(log_std)²), shape (…, B)."""
     return standard_log_prob((x - mean) * torch.exp(-log_std), log_std)
