@@ -91,16 +91,6 @@ class Algorithm(Protocol):
 
     def load_target_weights(self, weights: Weights) -> None: ...
 
-    def imagine(self, batch: Batch[Any]) -> Batch[Any]:
-        """What an updater runs besides: synthetic transitions from the states of logged ones, as NumPy arrays with the
-        columns of `batch` and any number of rows. No gradients, published weights; what is random is keyed by
-        `batch.key`. Raises `LearnerError` where the method has no model."""
-
-    def imagine_weights(self) -> Weights:
-        """Exactly what `imagine` needs."""
-
-    def load_imagine_weights(self, weights: Weights) -> None: ...
-
     def policy_weights(self) -> Weights:
         """Exactly what `act` needs."""
 
@@ -132,20 +122,6 @@ class Algorithm(Protocol):
         """
 
     # --- State ---
-
-    def load_modules(self, modules: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
-        """Begin from parts of another run: module to its tensors by name, as `state_dict` has them below the module's
-        name. A target network that is not given itself becomes a copy of what it follows.
-
-        Raises `LearnerError`, naming the module and the tensor, for what does not fit; then nothing is loaded.
-        """
-
-    def freeze(self, names: Iterable[str]) -> None:
-        """Modules that no step moves from now on. Call it before the first step, and after every construction: it is no
-        part of the state.
-
-        Raises `LearnerError` for names of no trained module, and where nothing would be left to train.
-        """
 
     def load_modules(self, modules: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
         """Begin from parts of another run: module to its tensors by name, as `state_dict` has them below the module's

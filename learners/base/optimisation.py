@@ -56,7 +56,6 @@ class Optimiser:
         self.reduce: Reduce | None = None
         self.clip = clip
         self.every = dict(every or {})
-        self.frozen: set[str] = set()
         self.groups: dict[str, slice] = {}
         self._parameters: dict[str, list[nn.Parameter]] = {}
         self._flat: dict[str, nn.Parameter] = {}

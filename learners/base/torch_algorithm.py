@@ -57,7 +57,6 @@ class TorchAlgorithm(ABC):
 
     Config: ClassVar[type]
     has_targets: ClassVar[bool] = True
-    imagines: ClassVar[bool] = False
     action_spaces: ClassVar[tuple[type, ...]] = (Box,)
     """The kinds of actions that it serves."""
     discrete: ClassVar[str | None] = None
@@ -76,8 +75,6 @@ class TorchAlgorithm(ABC):
     """The parameters of each target network, as one vector."""
     target_modules: tuple[str, ...] = ()
     """Which of them `bootstrap` reads."""
-    imagine_modules: tuple[str, ...] = ()
-    """Which of them `imagine` reads."""
     policy_modules: tuple[str, ...] = ("policy",)
     """Which of them `policy_action` reads."""
     imagines: ClassVar[bool] = False
@@ -366,15 +363,6 @@ class TorchAlgorithm(ABC):
 
     def load_target_weights(self, weights: Weights) -> None:
         load_flat_weights(self.modules, self.target_modules, self._encoding.tensor(weights))
-
-    def imagine(self, batch: Batch[Any]) -> Batch[Any]:
-        raise LearnerError(f"imagine: {type(self).__name__} has no model to make transitions by.")
-
-    def imagine_weights(self) -> Weights:
-        return flat_weights(self.modules, self.imagine_modules)
-
-    def load_imagine_weights(self, weights: Weights) -> None:
-        load_flat_weights(self.modules, self.imagine_modules, self._encoding.tensor(weights))
 
     def policy_weights(self) -> Weights:
         return flat_weights(self.modules, self.policy_modules)
