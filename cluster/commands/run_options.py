@@ -146,9 +146,7 @@ def read_options(
         parsed = parse_options(kind, command, arguments, kind(**drafts))
     except SystemExit as end:
         if not end.code and default.knobs is None:  # help was asked for
-            print(
-                f"algorithms, each with knobs of its own (quiver {command} --algo NAME --help):\n\n{_algorithms()}"
-            )
+            print(f"algorithms, each with knobs of its own (quiver {command} --algo NAME --help):\n\n{_algorithms()}")
         raise
     read = {name: getattr(parsed, titles[name]) for name in parts}
     known = {name: option(name, hint) for part in drafts.values() for name, hint in hints(kind_of(part)).items()}
