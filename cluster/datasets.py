@@ -128,14 +128,14 @@ def _among(left: list[tuple[str, float | None]], entry: _Recorded) -> replay.Dat
 def _opened(path: str, snapshot: int | None) -> replay.Dataset:
     if snapshot is None or not is_store(Path(path)):
         return replay.open(path)
-    reader = OnlineReader(path)
+    reader = OnlineReader(path, from_journal=True)
     if reader.snapshot < snapshot:
         raise DataError(
             f"{path}: its journal has {reader.snapshot} records, and had {snapshot} when the run began; restore the "
             "store from a copy."
         )
     dataset = reader.dataset(snapshot)
-    check_files(dataset.manifest, dataset.shards, verify=False)
+    check_files(dataset.contents, verify=False)
     return dataset
 
 
