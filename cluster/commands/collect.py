@@ -51,8 +51,8 @@ class Collect(Held):
     validation_fraction: ranges.ValidationFraction = 0.05
     """The share of the episodes that is kept for validation."""
     env_timeout: Annotated[ranges.EnvTimeout, tyro.conf.arg(metavar="SECONDS")] = 600.0
-    """How long one call of the environment, such as a step, may take; with 0, for ever. After a minute a note says where
-    it hangs."""
+    """How long one call of the environment, such as a step, may take; with 0, for ever. After a minute a note says
+    where it hangs."""
     licence: Annotated[str | None, NAME, tyro.conf.arg(metavar="NAME")] = None
     """On what terms the data may be used, for the record."""
 

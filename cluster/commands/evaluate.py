@@ -46,8 +46,8 @@ class Evaluate(Held):
     device: Annotated[str, POLICY_DEVICE, tyro.conf.arg(metavar="cpu|cuda")] = "cpu"
     """Where the policy computes its actions."""
     env_timeout: Annotated[ranges.EnvTimeout, tyro.conf.arg(metavar="SECONDS")] = 600.0
-    """How long one call of the environment, such as a step, may take; with 0, for ever. After a minute a note says where
-    it hangs."""
+    """How long one call of the environment, such as a step, may take; with 0, for ever. After a minute a note says
+    where it hangs."""
     json: bool = False
     """Print one JSON object instead of a line."""
 
