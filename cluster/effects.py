@@ -123,7 +123,12 @@ RULES = (
         "goes with --from, which is not given; name a run with it, or leave it out.",
     ),
     Rule(
-        ("split", "where", "share", "final_share", "validate_every"),
+        ("validate_every",),
+        lambda now: not now.recipe.datasets and now.cadence.validate_every > 0,
+        "there are no logs, only fresh data; name some with --dataset, or leave it out.",
+    ),
+    Rule(
+        ("split", "where", "share", "final_share"),
         lambda now: not now.recipe.datasets,
         "there are no logs, only fresh data; name some with --dataset, or leave it out.",
     ),

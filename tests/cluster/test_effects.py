@@ -76,6 +76,7 @@ USED = [
     f"{TRAIN} --serial --shards 2 --updaters 2 --stage disk --threads 2 --compile --keep 2",
     f"{ONLINE} --share 0.5 --final-share 0.6 --split all --where return>0 --env-timeout 3 --stalled-seconds 9",
     f"{ONLINE} --eval-episodes 0 --env-timeout 3",
+    f"{FRESH} --validate-every 0",
 ]
 
 
