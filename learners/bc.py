@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.algorithm import Metrics
-from learners.base.config import CommonConfig
+from learners.base.config import PolicyNetworkConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import PolicySpread
 from learners.base.torch_algorithm import TorchAlgorithm
@@ -20,11 +20,12 @@ from replay.spaces import Box, Discrete
 
 
 @dataclass(frozen=True)
-class BCConfig(CommonConfig):
-    """Rewards and the discount are read by nothing here."""
+class BCConfig(PolicyNetworkConfig):
+    """It reads no rewards."""
 
-    loss: Literal["log_likelihood", "mse"] = "log_likelihood"  # Of a distribution of actions, or of its mean only.
-    policy_std: PolicySpread = None  # Fixed spread of a normal distribution, where given.
+    # The policy is a distribution of actions and fits its likelihood, or one action and fits its squared error.
+    loss: Literal["log_likelihood", "mse"] = "log_likelihood"
+    policy_std: PolicySpread = None  # Fixed spread of the policy; it is learned where not given.
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from learners.base.config import CommonConfig
 from learners.networks.critics import Critic, DiscreteCritic, EnsembleCritic, Value
 from learners.networks.encoders import Encoder, Identity, ImpalaEncoder
 from learners.networks.normaliser import Normaliser
@@ -24,14 +23,13 @@ class NetworkFactory:
     `trains_encoder=True` when it makes its policy.
     """
 
-    def __init__(self, normaliser: Normaliser, config: CommonConfig, *, discrete: bool) -> None:
+    def __init__(self, normaliser: Normaliser, config: Any, *, discrete: bool) -> None:
         self._normaliser = normaliser
-        self._config = config
+        self._config: Any = config
+        """Of those groups of knobs that the networks that are asked for have."""
         self._discrete = discrete
-        self._values: dict[str, Any] = {"layer_norm": config.layer_norm, "dropout": config.value_dropout}
-        self._policies: dict[str, Any] = {"dropout": config.dropout}
         self.action_size = normaliser.action_size
-        self.shared = self._image_encoder() if normaliser.images and config.encoder == "shared" else None
+        self.shared = self._image_encoder() if normaliser.images and self._config.encoder == "shared" else None
 
     def encoder(self, *, trains_encoder: bool) -> Encoder:
         """For one network: its own, or a window to the shared one."""
@@ -44,6 +42,10 @@ class NetworkFactory:
         return ImpalaEncoder(normaliser.images, normaliser.vector_size, width=self._config.encoder_width)
 
     # --- Values ---
+
+    @property
+    def _values(self) -> dict[str, Any]:
+        return {"layer_norm": self._config.layer_norm, "dropout": self._config.value_dropout}
 
     def value(self) -> Value:
         return Value(self.encoder(trains_encoder=True), self._config.hidden, **self._values)
@@ -63,6 +65,10 @@ class NetworkFactory:
         return DiscreteCritic(members, encoder, self.action_size, self._config.hidden, **self._values)
 
     # --- Policies ---
+
+    @property
+    def _policies(self) -> dict[str, Any]:
+        return {"dropout": self._config.dropout}
 
     def likelihood_policy(self, *, std: float | None = None, trains_encoder: bool = False) -> LikelihoodPolicy:
         """By the kind of the actions; `std` is for continuous ones, learned where it is None."""

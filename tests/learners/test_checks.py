@@ -18,7 +18,7 @@ ACTION = NUMBERS.action
 
 
 def make(name="iql", spaces=NUMBERS, **options):
-    return learners.create(name, spaces, hidden=(4,), encoder_width=4, **options)
+    return learners.create(name, spaces, hidden=(4,), **options)
 
 
 # --- Names, seeds and devices ---

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import learners
+from learners.base.creation import served_class
 from learners.base.online import Online
 from learners.errors import LearnerError
 from replay.spaces import Box, Discrete, Spaces
@@ -30,7 +31,9 @@ def cases():
 
 
 def make(name, spaces, **knobs):
-    known = {entry.name for entry in fields(learners.config_class(name))}
+    config = learners.config_class(name)
+    idle = served_class(learners.algorithm_class(name), spaces).without_effect(spaces, config())
+    known = {entry.name for entry in fields(config)} - idle.keys()
     small = {knob: value for knob, value in SMALL.items() if knob in known}
     return learners.create(name, spaces, **small, **knobs)
 
