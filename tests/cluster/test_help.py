@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import tyro
 
+import learners
 from cluster import cli
 from cluster.commands import options
 from learners.catalogue import CATALOGUE, GROUPS
@@ -53,6 +54,14 @@ def is_a_sentence(text: str) -> bool:
 @pytest.mark.parametrize("command", list(cli.COMMANDS))
 def test_every_option_is_told_in_a_sentence(command: str) -> None:
     assert {name: text for name, text in helps(command).items() if not is_a_sentence(text)} == {}
+
+
+@pytest.mark.parametrize("name", learners.names())
+def test_every_knob_is_told_in_a_sentence(name: str) -> None:
+    knobs = helps("train", "--algo", name).keys() - helps("train").keys()
+    assert knobs == {f"--{knob.replace('_', '-')}" for knob in learners.config_class(name).__dataclass_fields__}
+    told = helps("train", "--algo", name)
+    assert {knob: told[knob] for knob in knobs if not is_a_sentence(told[knob])} == {}
 
 
 @pytest.mark.parametrize("command", ["train", "finetune"])
