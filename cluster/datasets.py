@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from replay.errors import DataError
 from replay.manifest import check_files
 from replay.online.reader import OnlineReader
 from replay.online.store_state import is_store
+from replay.records import check_depth
 
 Weighted = tuple[replay.Dataset, float | None]
 
@@ -81,8 +81,8 @@ def describe_dataset(dataset: replay.Dataset) -> dict[str, Any]:
 
 def _provenance(dataset: replay.Dataset) -> dict[str, Any]:
     try:
-        durable.parse_json(json.dumps(dataset.provenance).encode())
-    except (ValueError, RecursionError) as error:
+        check_depth(dataset.provenance, durable.DEEPEST)  # a dataset's record may be deeper than a run's
+    except ValueError as error:
         raise DataError(f"{dataset.path}: provenance: {error}; restore the dataset's record from a copy.") from error
     return dataset.provenance
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from typing import Annotated, Any, get_args, get_origin
 
+from cluster.settings import option as option_of
 from replay.ranges import fits, hints, range_of
 
 VALUES: tuple[Any, ...] = (
@@ -120,7 +121,7 @@ def from_words(setting: Setting, word: str, errors: tuple[type[Exception], ...],
     default = _default(setting)
     one = make_dataclass("One", [(setting.name, setting.kind, field(default=default))], frozen=True)
     said = io.StringIO()
-    option = f"--{setting.name.replace('_', '-')}"
+    option = option_of(setting.name, setting.kind)
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             value = getattr(
@@ -137,7 +138,8 @@ def from_words(setting: Setting, word: str, errors: tuple[type[Exception], ...],
 
 
 def _named(setting: Setting, message: str) -> str:
-    if not re.search(rf"\b{setting.name.replace('_', '[-_]')}\b", message, re.IGNORECASE):
+    names = setting.name, option_of(setting.name, setting.kind)[2:].replace("-", "_")
+    if not re.search(rf"\b({'|'.join(names).replace('_', '[-_]')})\b", message, re.IGNORECASE):
         return f"does not name it: {message[:150]!r}"
     if len(message) > 2000 or (len(message.splitlines()) > 1 and "╭" not in message):
         return f"is no line: {message[:150]!r}"

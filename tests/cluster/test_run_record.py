@@ -231,8 +231,8 @@ def test_a_configuration_of_the_first_version_is_read(tmp_path: Path) -> None:
         del old["topology"][role]
     del old["cadence"]["eval_stochastic"]
     run = write_run(tmp_path / "run", topology=old["topology"], cadence=old["cadence"])
-    assert train.parse(["--run", str(run), "--resume"]).eval_stochastic is False
-    assert finetune.parse(["--from", str(run), "--run", "x", "--env-steps", "5"]).eval_stochastic is False
+    assert train.parse(["--run", str(run), "--resume"]).cadence.eval_stochastic is False
+    assert finetune.parse(["--from", str(run), "--run", "x", "--env-steps", "5"]).cadence.eval_stochastic is False
     commands = Page(write_report(run).read_text()).commands()
     assert [command.split()[:2] for command in commands] == [
         ["quiver", word] for word in ("train", "evaluate", "report")
@@ -244,7 +244,7 @@ def test_what_fine_tuning_did_not_record_has_its_default(tmp_path: Path) -> None
     record["online"] = {"env_steps": 1_000}
     (tmp_path / "config.json").write_text(json.dumps(record))
     options = finetune.parse(["--run", str(tmp_path), "--resume"])
-    assert finetune.online_recipe(options) == OnlineRecipe(1_000)
+    assert options.online == OnlineRecipe(1_000)
 
 
 def test_paths_that_no_text_can_hold_are_read_again() -> None:

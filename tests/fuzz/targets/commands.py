@@ -184,8 +184,6 @@ def parsed(command: str) -> Callable[[Path], Any]:
         options = module.parse(_read(folder, command))
         if command == "train":
             return repr(module.settle(options))
-        if command == "finetune":
-            return repr([options, module.online_recipe(options)])
         return repr(options)
 
     return door
