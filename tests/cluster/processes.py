@@ -93,7 +93,7 @@ def listening_addresses(program: int) -> dict[str, list[str]]:
             if fields[3] == "0A":
                 listening[f"socket:[{fields[9]}]"] = _address(fields[1].split(":")[0])
     found: dict[str, list[str]] = {}
-    for process in _descendants(program):
+    for process in [program, *descendants(program)]:
         try:
             name = Path(f"/proc/{process}/comm").read_text().strip()
             entries = list(Path(f"/proc/{process}/fd").iterdir())
@@ -103,21 +103,6 @@ def listening_addresses(program: int) -> dict[str, list[str]]:
             with contextlib.suppress(OSError):  # closed by now
                 if (opened := os.readlink(entry)) in listening:
                     found.setdefault(name, []).append(listening[opened])
-    return found
-
-
-def _descendants(program: int) -> list[int]:
-    """The process, and all that descend from it."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    found = [program]
-    for process in found:
-        found += [child for child, parent in parents.items() if parent == process]
     return found
 
 

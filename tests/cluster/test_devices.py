@@ -17,7 +17,7 @@ from tests.cluster import fake_gpu
 from tests.cluster.runs import assert_same_parameters
 from tests.point_reach import ID
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("devices")]
 
 ray = pytest.importorskip("ray")
 

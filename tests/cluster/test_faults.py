@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,19 +19,12 @@ from cluster.train import RunResult, train
 from tests.cluster.processes import actor_processes, kill, records, wait_until
 from tests.cluster.runs import assert_all_worked, assert_same_parameters, on_ray, parameters, recipe, run_once
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session"), pytest.mark.xdist_group("faults")]
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
 
 STEPS = 1_200
 CADENCE = Cadence(log_every=4, validate_every=0, checkpoint_every=200)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def session() -> Iterator[None]:
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

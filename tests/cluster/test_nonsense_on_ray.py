@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,12 @@ from tests.cluster.online_runs import QUIET, online_recipe
 from tests.cluster.runs import on_ray, recipe
 from tests.nonsense_envs import SHORT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session"), pytest.mark.xdist_group("nonsense_on_ray")]
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
 
 ONLINE = OnlineRecipe(env_steps=60, rollout_steps=5)
 EVALUATING = Cadence(log_every=8, validate_every=0, checkpoint_every=8, eval_every=8, eval_episodes=2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def session() -> Iterator[None]:
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,22 +29,15 @@ from tests.cluster.runs import SERIAL, assert_same_parameters, on_ray
 from tests.damaged_reach import BLIND
 from tests.point_reach import FRAGILE, STALLING
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session"), pytest.mark.xdist_group("online_faults")]
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
 
 ONLINE = OnlineRecipe(env_steps=1_200, rollout_steps=10, envs_per_runner=2, slack=200.0)
 CADENCE = replace(QUIET, checkpoint_every=40)
 VICTIMS = ("EnvRunner", "OnlineWriter", "ReplayShard", "BellmanUpdater", "Learner", "EnvRunner", "OnlineWriter")
 SEED = 0
 """Of the order in which they die, and of when."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def session() -> Iterator[None]:
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 def topology(**changes: Any) -> Topology:

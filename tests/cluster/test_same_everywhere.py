@@ -13,7 +13,7 @@ import pytest
 
 from tests.cluster.runs import assert_all_worked, assert_same_parameters, on_ray, recipe, run_once
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("same_everywhere")]
 
 ray = pytest.importorskip("ray")
 
