@@ -29,6 +29,7 @@ __all__ = [
 
 ALGORITHMS = {
     "bc": "learners.bc:BC",
+    "gcbc": "learners.gcbc:GCBC",
     "iql": "learners.iql:IQL",
     "cql": "learners.cql:CQL",
     "calql": "learners.calql:CalQL",

@@ -169,6 +169,10 @@ def check_batch(batch: Batch[Any], spaces: Spaces, request: Request, reads: tupl
     ]
     for name in reads:
         expected_shapes += _observation_shapes(name, getattr(batch, name), spaces, lead)
+    if request.goals is not None:
+        expected_shapes += _observation_shapes("goal", batch.goal, spaces, lead)
+    if request.tasks is not None:
+        expected_shapes.append(("task", batch.task, lead[:1]))
     if request.kind != "transitions":
         expected_shapes.append(("mask", batch.mask, lead))
     if batch.weight is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from learners.base.augmentation import Crops
 from learners.base.checks import check_batch
 from learners.base.inputs import Inputs
+from learners.networks.conditioning import Conditioning
 from learners.networks.encoders import Encoder, Features
 from learners.networks.normaliser import Normaliser
 from replay.batch import Batch, Request
@@ -22,9 +23,17 @@ from replay.spaces import Spaces
 class Encoding:
     """`shared` is the encoder that all networks read from, where there is one."""
 
-    def __init__(self, spaces: Spaces, normaliser: Normaliser, shared: Encoder | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        spaces: Spaces,
+        normaliser: Normaliser,
+        conditioning: Conditioning,
+        shared: Encoder | None,
+        device: torch.device,
+    ) -> None:
         self._spaces = spaces
         self._normaliser = normaliser
+        self._conditioning = conditioning
         self._shared = shared
         self._device = device
         self._checked: set[str] = set()
@@ -40,7 +49,8 @@ class Encoding:
         crops: Crops | None = None,
         purpose: str = "",
     ) -> Inputs:
-        """A batch as networks see it, not yet embedded. Of `observation` and `next_observation` those that are not in
+        """A batch as networks see it, not yet embedded: observations have the goal or the task of their row beside
+        them, where the request has any. Of `observation` and `next_observation` those that are not in
         `reads` are None; pictures are moved by `crops`, where given, with noise for that purpose.
 
         Raises `LearnerError` where the first batch is not what `request` asks for.
@@ -48,11 +58,16 @@ class Encoding:
         if not self._checked >= set(reads):
             check_batch(batch, self._spaces, request, reads)
             self._checked.update(reads)
+        goal = self.features(batch.goal) if request.goals is not None else None
+        if goal is not None and crops is not None:
+            goal = crops(goal, batch, f"{purpose}/goal")
+        task = self.tensor(batch.task) if request.tasks is not None else None
         observations: dict[str, Any] = dict.fromkeys(("observation", "next_observation"))
         for name in observations:
             if name in reads:
                 features = self.features(getattr(batch, name))
-                observations[name] = features if crops is None else crops(features, batch, f"{purpose}/{name}")
+                moved = features if crops is None else crops(features, batch, f"{purpose}/{name}")
+                observations[name] = self._conditioning(moved, goal, task)
         return Inputs(
             **observations,
             action=self._normaliser.action(self.tensor(batch.action)),

@@ -163,6 +163,8 @@ def _batch(spaces: Spaces, request: Request, rows: int) -> Batch[Tensor]:
         index=number,
         mask=None if request.kind == "transitions" else flag,
         extras={name: of(spaces.action) if name == "next_action" else number for name in request.columns},
+        goal=None if request.goals is None else observation(),
+        task=None if request.tasks is None else torch.empty(lead[:1], dtype=torch.int64, device=META),
     )
 
 

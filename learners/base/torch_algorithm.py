@@ -31,6 +31,7 @@ from learners.base.optimisation import Optimiser, Reduce, adam, half_cosine
 from learners.base.state import flat_weights, load_flat_weights, load_named_state, named_state, part
 from learners.base.target_networks import TargetNetworks
 from learners.errors import LearnerError
+from learners.networks.conditioning import Conditioning
 from learners.networks.encoders import Features
 from learners.networks.factory import NetworkFactory
 from learners.networks.normaliser import Normaliser, Statistics
@@ -97,15 +98,19 @@ class TorchAlgorithm(ABC):
         self.normaliser.to(self.device)
         self.action_size = self.normaliser.action_size
         self._noise = BatchNoise(self.device)
+        request = self.requires
+        tasks = () if request.tasks is None else request.tasks.names
+        conditioning = Conditioning(self.normaliser, goals=request.goals is not None, tasks=tasks)
         self._targets = TargetNetworks()
         self.target_vectors = self._targets.vectors
         with randomness.initialisation(seed, self.device):
-            self.networks = NetworkFactory(self.normaliser, config, discrete=isinstance(spaces.action, Discrete))
+            discrete = isinstance(spaces.action, Discrete)
+            self.networks = NetworkFactory(self.normaliser, conditioning, config, discrete=discrete)
             self.build()
-        self._encoding = Encoding(spaces, self.normaliser, self.networks.shared, self.device)
+        self._encoding = Encoding(spaces, self.normaliser, conditioning, self.networks.shared, self.device)
         self._crops = Crops(self._noise, self.normaliser.images, config.random_crop)
         self._dropout = DropoutMasks(self._noise, [self.modules[name] for name in self.optimiser.groups])
-        self._acting = Acting(spaces, self.normaliser, self._encoding, self.device)
+        self._acting = Acting(spaces, self.normaliser, conditioning, self._encoding, self.device)
         self._losses = compiled(self._losses_of, self.device) if compile else self._losses_of
         self._bootstrap = compiled(self._bootstrap_of, self.device) if compile else self._bootstrap_of
 
@@ -310,8 +315,12 @@ class TorchAlgorithm(ABC):
         *,
         key: tuple[int, int] | None = None,
         deterministic: bool = True,
+        goal: Observation | None = None,
+        task: str | None = None,
     ) -> tuple[NDArray[Any], Any]:
-        return self._acting(self.policy_action, observation, state, key=key, deterministic=deterministic)
+        return self._acting(
+            self.policy_action, observation, state, key=key, deterministic=deterministic, goal=goal, task=task
+        )
 
     # --- Weights ---
 

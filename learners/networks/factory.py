@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from learners.base.config import CommonConfig
+from learners.networks.conditioning import Conditioning
 from learners.networks.critics import Critic, DiscreteCritic, EnsembleCritic, Value
 from learners.networks.encoders import Encoder, Identity, ImpalaEncoder
 from learners.networks.normaliser import Normaliser
@@ -24,24 +25,26 @@ class NetworkFactory:
     `trains_encoder=True` when it makes its policy.
     """
 
-    def __init__(self, normaliser: Normaliser, config: CommonConfig, *, discrete: bool) -> None:
-        self._normaliser = normaliser
+    def __init__(
+        self, normaliser: Normaliser, conditioning: Conditioning, config: CommonConfig, *, discrete: bool
+    ) -> None:
+        self._conditioning = conditioning
         self._config = config
         self._discrete = discrete
         self._values: dict[str, Any] = {"layer_norm": config.layer_norm, "dropout": config.value_dropout}
         self._policies: dict[str, Any] = {"dropout": config.dropout}
         self.action_size = normaliser.action_size
-        self.shared = self._image_encoder() if normaliser.images and config.encoder == "shared" else None
+        self.shared = self._image_encoder() if conditioning.images and config.encoder == "shared" else None
 
     def encoder(self, *, trains_encoder: bool) -> Encoder:
         """For one network: its own, or a window to the shared one."""
         if self.shared is not None:
             return Identity(self.shared.size, detach=not trains_encoder)
-        return self._image_encoder() if self._normaliser.images else Identity(self._normaliser.vector_size)
+        return self._image_encoder() if self._conditioning.images else Identity(self._conditioning.vector_size)
 
     def _image_encoder(self) -> Encoder:
-        normaliser = self._normaliser
-        return ImpalaEncoder(normaliser.images, normaliser.vector_size, width=self._config.encoder_width)
+        read = self._conditioning
+        return ImpalaEncoder(read.images, read.vector_size, width=self._config.encoder_width)
 
     # --- Values ---
 
