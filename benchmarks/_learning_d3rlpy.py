@@ -42,7 +42,7 @@ class D3rlpyTrainer:
         for _ in range(start, stop):
             self._algorithm.update(self._buffer.sample_transition_batch(self._batch))
 
-    def act(self, observation: Any, state: Any) -> tuple[Any, Any]:
+    def act(self, observation: Any, state: Any, first: Any) -> tuple[Any, Any]:
         return self._algorithm.predict(np.asarray(observation, np.float32)), state
 
     def values(self) -> Values:

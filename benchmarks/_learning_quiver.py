@@ -34,8 +34,8 @@ class QuiverTrainer:
         for sequence in range(start, stop):
             self._algorithm.update(self._sample(self._seed, sequence, self._batch))
 
-    def act(self, observation: Any, state: Any) -> tuple[Any, Any]:
-        return self._algorithm.act(observation, state)
+    def act(self, observation: Any, state: Any, first: Any) -> tuple[Any, Any]:
+        return self._algorithm.act(observation, state, first)
 
     def values(self) -> Values:
         rows = PROBE_EPISODES if self._algorithm.requires.kind == "episodes" else PROBE_ROWS

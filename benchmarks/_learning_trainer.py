@@ -23,7 +23,7 @@ class Trainer(Protocol):
     def train(self, start: int, stop: int) -> None:
         """Gradient steps [start, stop)."""
 
-    def act(self, observation: Any, state: Any) -> tuple[Any, Any]:
+    def act(self, observation: Any, state: Any, first: Any) -> tuple[Any, Any]:
         """As `envs.Act`: the policy's mode."""
 
     def values(self) -> Values: ...

@@ -42,7 +42,7 @@ def check_interaction(spec: EnvSpec, vectorization: str, exploration: Exploratio
     try:
         check_fit(vector.single_observation_space, vector.single_action_space, spaces, spec.id)
         envs.explore(
-            lambda observation, state: (observation, state),
+            lambda observation, state, first: (observation, state),
             vector.single_action_space,
             exploration,
             np.random.default_rng(0),

@@ -31,7 +31,7 @@ class EpisodeLog:
         self.add(stored)
 
     def add(self, episodes: Iterable[Mapping[str, Any]]) -> None:
-        """Each with id, length, return, success (1, 0, or −1 where unknown), runner and version. Raises `RunError`
+        """Each with id, length, return, success (1, 0, or −1 where unknown), runner and versions. Raises `RunError`
         where there is no room for all of them."""
         lines = []
         for episode in episodes:

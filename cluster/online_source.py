@@ -203,7 +203,7 @@ class OnlineSource:
     def _received(self, report: RolloutReport, episodes: Reference) -> None:
         self._staleness.append(self._done - report.version)
         if report.episodes:
-            acknowledgement = self._backend.call(self._actors.writer, "insert", episodes, report.runner, report.version)
+            acknowledgement = self._backend.call(self._actors.writer, "insert", episodes, report.runner)
             self._inserts.append(_Insert(report, acknowledgement))
 
     def _acknowledged(self, insert: _Insert) -> None:

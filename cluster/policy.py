@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,12 @@ from cluster.build import AlgorithmSpec
 from cluster.errors import RunError
 from cluster.run_folder import RunFolder
 from cluster.run_record import read_recipe, read_spaces
+from envs import Act
 from learners.algorithm import Algorithm, Observation
 from learners.base.observations import finite
 from learners.errors import LearnerError
 
 logger = logging.getLogger(__name__)
-
-Act = Callable[[Observation, Any], tuple[NDArray[Any], Any]]
 
 
 def load_policy(run: Path, which: str = "latest", *, device: str = "cpu") -> tuple[Algorithm, dict[str, Any]]:
@@ -55,20 +53,25 @@ def algorithm_spec(config: dict[str, Any], where: str) -> AlgorithmSpec:
 
 
 def acting(algorithm: Algorithm, *, seed: int, deterministic: bool = True) -> Act:
-    """The policy as `envs.evaluate` and `envs.collect` call it; each call draws its own noise.
+    """The policy as `envs.evaluate`, `envs.collect` and `envs.Rollout` call it; each call draws its own noise.
 
-    It sees 0 in the place of what is not finite, as a broken sensor's numbers are, and the first time says so.
+    It is shown 0 in the place of what float32 cannot hold, and the first time a warning says so. In fine-tuning that
+    may be NaN or infinite, as a broken sensor's numbers are; where an environment must be finite, as in evaluation and
+    collecting, it is what is too large.
     """
     calls = 0
     told = False
 
-    def act(observation: Observation, state: Any) -> tuple[NDArray[Any], Any]:
+    def act(observation: Observation, state: Any, first: NDArray[np.bool_]) -> tuple[NDArray[Any], Any]:
         nonlocal calls, told
         calls += 1
         shown, changed = finite(observation)
         if changed and not told:
             told = True
-            logger.warning("the environment observes NaN or infinite numbers; the policy is shown 0 in their place.")
-        return algorithm.act(shown, state, key=(seed, calls), deterministic=deterministic)
+            logger.warning(
+                "the environment observes NaN, infinite numbers or such as float32 cannot hold; the policy is shown 0 "
+                "in their place."
+            )
+        return algorithm.act(shown, state, first, key=(seed, calls), deterministic=deterministic)
 
     return act

@@ -81,11 +81,10 @@ class Reporter:
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}", markup=False),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[news]}", markup=False),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("train", total=schedule.steps, completed=start, speed="", news="")
+        self._task = self._progress.add_task("train", total=schedule.steps, completed=start, speed="")
 
     def __enter__(self) -> Reporter:
         self._progress.start()
@@ -137,17 +136,15 @@ class Reporter:
     def evaluated(self, step: int, result: dict[str, Any]) -> None:
         self.evaluations.append({"step": step, **result})
         self._writer.write(step, "evaluation", {"seconds": round(self.seconds(), 3), **result})
-        news = describe(result)
         self._show({name: result.get(name) for name in OF_EVALUATIONS})
-        self._progress.update(self._task, news=f"at {step}: {news}")
-        if not self._console.is_terminal:
-            self._say(f"step {step}  evaluation: {news}")
+        # On a terminal, too: what is printed while the bar is shown stays above it.
+        self._say(f"evaluation: {describe(result)}, {result['episodes']} episodes, step {step}")
 
     def offset(self) -> int:
         return self._writer.offset()
 
     def _say(self, line: str) -> None:
-        self._console.print(plain_text(line, keep=""), markup=False, emoji=False, highlight=False)
+        self._console.print(plain_text(line, keep=""), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def _show(self, values: Mapping[str, Any]) -> None:
         """Set the gauges among these values; one that is not known keeps what it showed."""
@@ -156,7 +153,7 @@ class Reporter:
 
 
 def describe(result: dict[str, Any]) -> str:
-    """An evaluation in a few words."""
+    """An evaluation in a few words: success first, where the environment tells."""
     parts = [f"return {result['return_mean']:.2f} ± {result['return_std']:.2f}"]
     if result.get("success_rate") is not None:
         parts.insert(0, f"success {result['success_rate']:.2f}")

@@ -10,22 +10,24 @@ from gymnasium import spaces
 
 from envs.errors import EnvError, shown
 
-Act = Callable[[Any, Any], tuple[Any, Any]]
-"""`act(observation, state) -> (action, state)`: observation (B, ...) or a dictionary of such arrays, action
-(B, ...). The state is the policy's own; None begins B new episodes."""
+Act = Callable[[Any, Any, np.ndarray], tuple[Any, Any]]
+"""`act(observation, state, first) -> (action, state)`: observation (B, ...) or a dictionary of such arrays, action
+(B, ...). `first`, bool (B,), marks the rows in which an episode begins: the policy makes an initial state for these.
+The state is the policy's own, of these B rows, and whoever steps environments hands it back at the next call, of the
+same rows. It is None at the first call, where every row begins."""
 
 
-def ask(act: Act, observation: Any, state: Any, where: str) -> tuple[Any, Any]:
+def ask(act: Act, observation: Any, state: Any, first: np.ndarray, where: str) -> tuple[Any, Any]:
     """A policy's answer. Raises `EnvError`, naming `where`, for one that is no pair; what the policy raises goes on."""
-    answer = act(observation, state)
+    answer = act(observation, state, first)
     if not isinstance(answer, tuple) or len(answer) != 2:
         raise EnvError(f"{where}: the policy gave {shown(answer)}, expected a pair (actions, state).")
     return answer
 
 
-def ask_for_one(act: Act, observation: Any, state: Any, where: str) -> tuple[Any, Any]:
+def ask_for_one(act: Act, observation: Any, state: Any, first: bool, where: str) -> tuple[Any, Any]:
     """A policy's answer to a batch of one, without the batch. Raises `EnvError`, naming `where`, for anything else."""
-    actions, state = ask(act, observation, state, where)
+    actions, state = ask(act, observation, state, np.array([first]), where)
     rows = as_array(actions, where)
     if rows.shape[:1] != (1,):
         raise EnvError(f"{where}: the policy gave actions {rows.shape}, expected one row.")

@@ -28,6 +28,8 @@ class RecordedEpisode:
     """Whether any step's info told of success; None where it never said."""
     seed: int | None
     """The seed of the reset it began with; None where that went on with the generator of the episode before."""
+    versions: tuple[int, ...] = ()
+    """Of what acted in it, as the caller numbers them: each once, ascending; none where the caller gave no number."""
 
     def __len__(self) -> int:
         """T, the number of transitions."""
@@ -42,13 +44,18 @@ class Recording:
         self._observations, self._actions = [observation], list[Any]()
         self._rewards: list[float] = []
         self._success: bool | None = None
+        self._versions: set[int] = set()
 
     def __len__(self) -> int:
         """Steps so far."""
         return len(self._rewards)
 
-    def add(self, action: Any, observation: Any, reward: float, success: bool | None) -> None:
-        """A step: what was done, and what came of it, finite or not."""
+    def add(
+        self, action: Any, observation: Any, reward: float, success: bool | None, version: int | None = None
+    ) -> None:
+        """A step: what was done, by which version of a policy, and what came of it, finite or not."""
+        if version is not None:
+            self._versions.add(version)
         self._actions.append(action)
         self._observations.append(observation)
         self._rewards.append(float(reward))
@@ -66,4 +73,5 @@ class Recording:
             truncated=last & truncated,
             success=self._success,
             seed=self._seed,
+            versions=tuple(sorted(self._versions)),
         )

@@ -24,12 +24,10 @@ from envs.errors import (
     shown,
     whole,
 )
-from envs.guard import SUCCESS, told_success
+from envs.guard import told_success
 from envs.make import EnvSpec, make
 from envs.watch import Patience, Watch
 from envs.watcher import CONSTRUCTION, RESET
-
-__all__ = ["SUCCESS", "Act", "Evaluation", "Evaluator", "Progress", "as_actions", "evaluate", "stack", "told_success"]
 
 Progress = Callable[[int, int], None]
 """Called with (episodes finished, episodes in all)."""
@@ -162,7 +160,7 @@ class Evaluator:
     def _wave(
         self, act: Act, seeds: list[int], discount: float, done: int, episodes: int, progress: Progress | None
     ) -> list[_Outcome]:
-        """Episodes that begin together. A recurrent policy's state then never mixes old rows and new."""
+        """Episodes that begin together, each in a row of its own until all have ended."""
         while len(self._envs) < len(seeds):
             self._make()
         name, watch = f"environment {self.spec.id}", self._watch
@@ -175,9 +173,10 @@ class Evaluator:
             watch.end()
         latest += [latest[0]] * (self._num_envs - len(seeds))
         running = list(range(len(seeds)))
-        state = None
+        state, first = None, np.ones(self._num_envs, np.bool_)
         while running:
-            actions, state = ask(act, stack(latest), state, name)
+            actions, state = ask(act, stack(latest), state, first, name)
+            first = np.zeros(self._num_envs, np.bool_)
             actions = as_actions(actions, self._space, self._num_envs, self.spec.id)
             for i in running:
                 watch.begin(places[i], outcomes[i].steps + 1)

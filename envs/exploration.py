@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from envs.actions import Act
 from envs.errors import EnvError
-from envs.evaluate import Act
 from envs.policies import uniform
 
 
@@ -43,8 +43,8 @@ def explore(act: Act, space: spaces.Space[Any], exploration: Exploration, rng: n
     scale = exploration.noise * _half_range(space) if exploration.noise else None
     draw = uniform(space, rng) if exploration.random_probability else None
 
-    def exploring(observation: Any, state: Any) -> tuple[Any, Any]:
-        actions, state = act(observation, state)
+    def exploring(observation: Any, state: Any, first: np.ndarray) -> tuple[Any, Any]:
+        actions, state = act(observation, state, first)
         # A copy: the policy may hold on to what it returned.
         actions = np.array(actions)
         if scale is not None:

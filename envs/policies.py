@@ -76,10 +76,12 @@ class ActPolicy(Policy):
 
     def __call__(self, env: Env, rng: np.random.Generator) -> Actor:
         state: Any = None
+        first = True
 
         def act(observation: Any, info: dict[str, Any]) -> Any:
-            nonlocal state
-            action, state = ask_for_one(self.act, stack([observation]), state, f"policy {self.name}")
+            nonlocal state, first
+            action, state = ask_for_one(self.act, stack([observation]), state, first, f"policy {self.name}")
+            first = False
             return action
 
         return Actor(act)

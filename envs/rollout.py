@@ -22,9 +22,6 @@ from envs.vector import let_go, make_vector
 from envs.watch import Patience, Watch
 from envs.watcher import CONSTRUCTION
 
-_LARGEST = float(np.finfo(np.float32).max)
-"""That a policy is shown: learners compute in float32."""
-
 
 class Rollout:
     """Steps B environments side by side, for as long as it is asked, and hands over each episode when it has ended.
@@ -37,8 +34,11 @@ class Rollout:
     lasted `max_steps` is cut there, truncated, without a reset, and the next one goes on from its last observation:
     a robot's stream need not end.
 
-    Numbers that are not finite, such as a broken sensor's, are recorded as they come: whoever stores the episode
-    decides what becomes of it. A policy sees 0 in their place, so that they are not its end too.
+    Numbers that are not finite, such as a broken sensor's, are shown to the policy and recorded as they come: the
+    policy knows what it can be shown, and whoever stores the episode decides what becomes of it.
+
+    A policy may keep a state: `run` hands it from step to step and goes on with it in its next call, and tells with
+    `first` in which rows an episode begins. Where all environments begin, the state is None.
 
     What an environment raises, or gives though no environment may, is `EnvFailedError`; with `patience`, a call that
     takes longer is `EnvStalledError`. The episodes under way are given up, the environments are closed, and the next
@@ -76,18 +76,23 @@ class Rollout:
         """One for each environment; None where the next step is its reset, or follows it."""
         self._seeds: list[int | None] = []
         """Of resets whose episode has no recording yet."""
+        self._state: Any = None
+        """The policy's."""
         self._vector: VectorEnv | None = None
         self._stepper: Stepper | None = None
         self._open()
 
     # --- What it is asked for ---
 
-    def run(self, act: Act, steps: int) -> list[RecordedEpisode]:
+    def run(self, act: Act, steps: int, *, version: int | None = None) -> list[RecordedEpisode]:
         """Every environment takes `steps` steps; the episodes that ended, in the order in which they did.
 
-        A vector environment in the mode NEXT_STEP spends one of them on each reset. Actions are clipped to their Box.
-        Raises `EnvError` for actions of the wrong shape and a policy that keeps a state, without a step; for a vector
-        environment that does not keep to its mode, as a step that failed.
+        A vector environment in the mode NEXT_STEP spends one of them on each reset, and what the policy answers for
+        that row is not used. Actions are clipped to their Box. `version` numbers what acts, and is recorded in each
+        episode in which it acted.
+
+        Raises `EnvError` for actions of the wrong shape, without a step; for a vector environment that does not keep
+        to its mode, as a step that failed.
         """
         whole("steps", steps, 1, MOST_STEPS)
         where = f"environment {self.spec.id}"
@@ -95,15 +100,10 @@ class Rollout:
             stepper = self._stepper if self._stepper is not None else self._open()
             for _ in range(steps):
                 self._begin(stepper)
-                # Side by side, episodes end at different times: no one state begins them all.
-                actions, state = ask(act, _finite(stepper.latest), None, where)
-                if state is not None:
-                    raise EnvError(
-                        f"{where}: the policy keeps a state ({type(state).__name__}) between steps, expected None: "
-                        "episodes side by side begin at different times. Put what it has to remember into the "
-                        "observation."
-                    )
-                self._step(stepper, as_actions(actions, self.action_space, self.num_envs, self.spec.id))
+                answer, state = ask(act, stepper.latest, self._state, self._first(), where)
+                actions = as_actions(answer, self.action_space, self.num_envs, self.spec.id)
+                self._state = state
+                self._step(stepper, actions, version)
         return self._hand_over()
 
     def cut(self) -> list[RecordedEpisode]:
@@ -148,14 +148,19 @@ class Rollout:
                     self._recordings[i] = Recording(stepper.row(i), self._seeds[i])
                     self._seeds[i] = None
 
-    def _step(self, stepper: Stepper, actions: Any) -> None:
+    def _first(self) -> np.ndarray:
+        """bool (B,): the rows in which an episode begins. In the mode NEXT_STEP, a row that is to be reset still shows
+        the end of the episode before: it begins with the step after."""
+        return np.array([recording is not None and len(recording) == 0 for recording in self._recordings])
+
+    def _step(self, stepper: Stepper, actions: Any, version: int | None) -> None:
         with self._giving_up():
             for i, outcome in enumerate(stepper.step(actions)):
                 recording = self._recordings[i]
                 if outcome is None or recording is None:
                     continue
                 self.steps_taken += 1
-                recording.add(actions[i].copy(), outcome.observation, outcome.reward, outcome.success)
+                recording.add(actions[i].copy(), outcome.observation, outcome.reward, outcome.success, version)
                 done = outcome.terminated or outcome.truncated
                 if done or len(recording) == self._max_steps:
                     episode = recording.finish(
@@ -194,6 +199,7 @@ class Rollout:
     def _forget(self) -> None:
         self._recordings = [None] * self.num_envs
         self._seeds = [None] * self.num_envs
+        self._state = None
         self._reset_all = True
 
     def _leave(self) -> VectorEnv | None:
@@ -212,13 +218,3 @@ class Rollout:
             if vector is not None:
                 let_go(vector)
             raise
-
-
-def _finite(observation: Any) -> Any:
-    """(B, ...) numbers, or a dictionary of such arrays, with 0 in the place of what float32 cannot hold."""
-    if isinstance(observation, dict):
-        return {name: _finite(part) for name, part in observation.items()}
-    if observation.dtype.kind != "f":
-        return observation
-    good = np.abs(observation) <= _LARGEST  # which NaN is not
-    return observation if good.all() else np.where(good, observation, np.zeros_like(observation))

@@ -1,19 +1,17 @@
-"""Algorithms, one file each. Adding one: its file, and its line below."""
+"""Algorithms, one file each, listed in `catalogue`. Importing this package imports neither PyTorch nor NumPy: what it
+exports is imported when it is first asked for."""
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Iterable
-from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from learners.algorithm import Algorithm, Metrics, Observation, Targets, Weights
-from learners.base.checks import check_seed, check_spaces, check_statistics, usable_device
-from learners.base.footprint import require_memory
-from learners.errors import LearnerError
-from replay.ranges import shown
-from replay.spaces import Discrete, Spaces
+from learners.catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    from learners.algorithm import Algorithm, Metrics, Observation, Targets, Weights
+    from learners.base.creation import algorithm_class, config_class, create
+    from learners.errors import LearnerError
 
 __all__ = [
     "Algorithm",
@@ -22,96 +20,27 @@ __all__ = [
     "Observation",
     "Targets",
     "Weights",
+    "algorithm_class",
     "config_class",
     "create",
     "names",
 ]
 
-ALGORITHMS = {
-    "bc": "learners.bc:BC",
-    "gcbc": "learners.gcbc:GCBC",
-    "iql": "learners.iql:IQL",
-    "cql": "learners.cql:CQL",
-    "calql": "learners.calql:CalQL",
-    "sac": "learners.sac:SAC",
-    "td3": "learners.td3:TD3",
-    "td3bc": "learners.td3bc:TD3BC",
-    "rebrac": "learners.rebrac:ReBRAC",
-    "awac": "learners.awac:AWAC",
-    "awr": "learners.awr:AWR",
-    "edac": "learners.edac:EDAC",
-    "redq": "learners.redq:REDQ",
-    "rlpd": "learners.rlpd:RLPD",
-    "msg": "learners.msg:MSG",
-    "qtopt": "learners.qtopt:QTOpt",
-    "fql": "learners.fql:FQL",
-    "lstd": "learners.lstd:LSTD",
-    "lspi": "learners.lspi:LSPI",
-    "bcq": "learners.bcq:BCQ",
-    "bear": "learners.bear:BEAR",
-    "brac": "learners.brac:BRAC",
+_EXPORTS = {
+    **dict.fromkeys(("Algorithm", "Metrics", "Observation", "Targets", "Weights"), "learners.algorithm"),
+    **dict.fromkeys(("algorithm_class", "config_class", "create"), "learners.base.creation"),
+    "LearnerError": "learners.errors",
 }
 
 
 def names() -> list[str]:
-    return sorted(ALGORITHMS)
+    """Of all algorithms, in alphabetical order."""
+    return sorted(CATALOGUE)
 
 
-def algorithm_class(name: str) -> Any:
-    """The class behind a name. Raises `LearnerError` with near matches for an unknown one."""
-    if not isinstance(name, str) or name not in ALGORITHMS:
-        raise LearnerError(
-            f"algorithm: found {shown(name)}, expected one of {', '.join(names())}.{_near(name, names())}"
-        )
-    return _load(ALGORITHMS[name])
-
-
-def _near(name: Any, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1) if isinstance(name, str) and len(name) < 100 else ()
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
-def _load(where: str) -> Any:
-    module, _, attribute = where.partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
-def config_class(name: str) -> type[Any]:
-    """The frozen dataclass of an algorithm's knobs."""
-    return algorithm_class(name).Config
-
-
-def create(
-    name: str,
-    spaces: Spaces,
-    *,
-    seed: int = 0,
-    statistics: Any = None,
-    device: str = "cpu",
-    compile: bool = False,
-    rows: int = 0,
-    **knobs: Any,
-) -> Algorithm:
-    """An algorithm ready to train, on `device`: cpu, cuda or cuda:N. `statistics` (a dataset's) are what observations
-    are normalised by. `rows` are those of the batches that it will be trained on, where it will be.
-
-    Raises `LearnerError` for an unknown name or knob, for spaces the algorithm cannot serve, and, before it takes any,
-    for more memory than there is: of the algorithm, and of a step on so many rows.
-    """
-    algorithm = algorithm_class(name)
-    known = {entry.name for entry in fields(algorithm.Config)}
-    for knob in knobs:
-        if knob not in known:
-            raise LearnerError(
-                f"{name}: unknown knob {shown(knob)}; it has {', '.join(sorted(known))}.{_near(knob, known)}"
-            )
-    config = algorithm.Config(**knobs)
-    check_seed(seed)
-    check_spaces(spaces)
-    check_statistics(spaces, statistics, config)
-    place = usable_device(device)
-    if isinstance(spaces.action, Discrete) and algorithm.discrete is not None:
-        algorithm = _load(algorithm.discrete)
-    algorithm.refuse_unserved(spaces)
-    require_memory(algorithm, spaces, config, place, rows=rows, compile=compile)
-    return algorithm(spaces, config, seed=seed, statistics=statistics, device=device, compile=compile)
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'learners' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value

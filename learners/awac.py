@@ -17,7 +17,7 @@ from learners.base.config import CommonConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import AdvantageClip, PolicySpread, Polyak, Samples, Temperature, WeightDecay, Widths
 from learners.base.torch_algorithm import TorchAlgorithm
-from learners.iql import advantage_weight
+from learners.losses import advantage_weight
 from replay.batch import Batch
 from replay.spaces import Box, Discrete
 

@@ -20,7 +20,7 @@ from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import AdvantageClip, PolicySpread, Temperature
 from learners.base.torch_algorithm import TorchAlgorithm
 from learners.errors import LearnerError
-from learners.iql import advantage_weight
+from learners.losses import advantage_weight, per_step, td_lambda_returns
 from learners.networks.encoders import Features
 from replay.batch import Batch, Request
 from replay.ranges import Share
@@ -58,34 +58,6 @@ class AWRConfig(CommonConfig):
 
 
 # --- Returns and losses ---
-
-
-def td_lambda_returns(reward: Tensor, discount: Tensor, next_value: Tensor, mask: Tensor, td_lambda: float) -> Tensor:
-    """R_t = r_t + γ_t·((1 − λ)·V(s_{t+1}) + λ·R_{t+1}), (B, T), where R stands for V behind the last step.
-
-    A terminated step has γ_t = 0; an episode that was cut off, by a time limit or where its record ends, is
-    bootstrapped from V of the observation behind it. `mask` (B, T) is 1 for real steps; padding returns 0.
-
-    The recursion is a composition of linear functions, and those of 1, 2, 4, … steps are composed of two halves:
-    log₂ T operations instead of T.
-    """
-    steps = reward.shape[1]
-    carried = td_lambda * discount * F.pad(mask[:, 1:], (0, 1))
-    returns = reward + (discount - carried) * next_value
-    reach = 1
-    while reach < steps:
-        returns = returns + carried * F.pad(returns[:, reach:], (0, reach))
-        carried = carried * F.pad(carried[:, reach:], (0, reach))
-        reach *= 2
-    return returns
-
-
-def per_step(loss: Tensor, mask: Tensor, steps: Tensor) -> Tensor:
-    """(T, B) → (B,): the sum over each episode's own steps, over the mean number of `steps` of an episode.
-
-    Its mean over a batch is that over all steps, whatever its episodes' lengths.
-    """
-    return (mask * loss).sum(0) / steps
 
 
 class AWR(TorchAlgorithm):

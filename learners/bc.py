@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from learners.algorithm import Metrics
-from learners.base.config import CommonConfig
+from learners.base.config import CommonConfig, check_chunk
 from learners.base.inputs import Inputs, weighted_mean
-from learners.base.knobs import PolicySpread
+from learners.base.knobs import ActionChunk, History, PolicySpread
 from learners.base.torch_algorithm import TorchAlgorithm
 from learners.errors import LearnerError
-from learners.networks.policies import DeterministicPolicy, LikelihoodPolicy
+from learners.losses import squared_error
+from learners.networks.policies import DeterministicPolicy, LikelihoodPolicy, log_likelihood
+from replay.batch import Request
 from replay.spaces import Box, Discrete
 
 
@@ -24,6 +26,9 @@ class BCConfig(CommonConfig):
 
     loss: Literal["log_likelihood", "mse"] = "log_likelihood"  # Of a distribution of actions, or of its mean only.
     policy_std: PolicySpread = None  # Fixed spread of a normal distribution, where given.
+    # So many actions are planned at once and played out one after the other; 0 plans single actions.
+    action_chunk: ActionChunk = 0
+    history: History = 0  # The policy reads so many observations before the present one, too.
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -32,14 +37,10 @@ class BCConfig(CommonConfig):
                 f"policy_std: found {self.policy_std} with loss 'mse', which is of the mean alone; leave it out, or "
                 "use loss 'log_likelihood'."
             )
+        check_chunk(self.action_chunk, self.n_step)
 
-
-# --- Losses ---
-
-
-def squared_error(prediction: Tensor, action: Tensor) -> Tensor:
-    """The mean over the action's elements of the squared error, (B,)."""
-    return (prediction - action).square().mean(-1)
+    def request(self) -> Request:
+        return replace(super().request(), action_chunk=self.action_chunk, history=self.history)
 
 
 class BC(TorchAlgorithm):
@@ -63,9 +64,9 @@ class BC(TorchAlgorithm):
 
     def losses(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
         if isinstance(self.policy, DeterministicPolicy):
-            loss = squared_error(self.policy(inputs.observation), inputs.action)
+            loss = squared_error(self.policy(inputs.observation), inputs.action, inputs.present)
         else:
-            loss = -self.policy.log_prob(inputs.observation, inputs.action)
+            loss = -log_likelihood(self.policy, inputs.observation, inputs.action, inputs.present)
         policy_loss = weighted_mean(loss, inputs.weight)
         # A priority is positive, and a density above 1 makes the loss negative.
         return policy_loss, {"policy_loss": policy_loss, "priority": F.softplus(loss)}

@@ -19,6 +19,7 @@ from learners.base.config import CommonConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import LearningRate, LossWeight, Polyak, Samples, Widths
 from learners.base.torch_algorithm import TorchAlgorithm
+from learners.losses import soft_clipped_q
 from learners.networks.critics import MLP, as_encoder
 from learners.networks.encoders import Encoder, Features, rows_of
 from learners.networks.vae import ConditionalVAE, paired, vae_loss
@@ -44,14 +45,6 @@ class BCQConfig(CommonConfig):
     threshold: Annotated[float, Range(0, 1, below=True)] = 0.3
     logit_penalty: LossWeight = 0.01  # Of the squared outputs of the model of the data's actions (discrete only).
     polyak: Polyak = 0.005  # Rate at which the target networks follow.
-
-
-# --- Losses ---
-
-
-def soft_clipped_q(q: Tensor, minimum_weight: float) -> Tensor:
-    """λ·min_i Q_i + (1 − λ)·max_i Q_i over members, (E, …) → (…)."""
-    return minimum_weight * q.amin(0) + (1.0 - minimum_weight) * q.amax(0)
 
 
 # --- Network ---

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,15 +19,13 @@ from learners.base.config import CommonConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import Bandwidth, LearningRate, LossWeight, Polyak, Samples, Widths
 from learners.base.torch_algorithm import TorchAlgorithm
-from learners.bcq import soft_clipped_q
+from learners.losses import Kernel, maximum_mean_discrepancy, multiplier_loss, soft_clipped_q
 from learners.networks.critics import PositiveScalar
 from learners.networks.encoders import Features, rows_of
 from learners.networks.vae import LATENT_CLIP, ConditionalVAE, paired, vae_loss
 from learners.planning import cem
 from replay.batch import Batch
 from replay.ranges import Share, StepsOrNone
-
-Kernel = Literal["laplacian", "gaussian"]
 
 LOG_MULTIPLIER_MIN, LOG_MULTIPLIER_MAX = -5.0, 10.0
 """Bounds of the logarithm of the multiplier, the authors'."""
@@ -56,29 +54,6 @@ class BEARConfig(CommonConfig):
     acting_samples: Samples = 10  # Actions of the policy of which the best is taken when acting.
     minimum_weight: Share = 0.75  # λ: weight of the smaller critic in targets, 1 − λ of the larger.
     polyak: Polyak = 0.005  # Rate at which the target networks follow.
-
-
-# --- Losses ---
-
-
-def maximum_mean_discrepancy(x: Tensor, y: Tensor, kernel: Kernel, bandwidth: float) -> Tensor:
-    """√(mean k(x, x') − 2·mean k(x, y) + mean k(y, y')), (B,), of samples (N, B, A) and (M, B, A).
-
-    k is exp(−∣d∣₁/2σ) or exp(−∣d∣²/2σ), and σ is not squared, as in the authors' code. As there, pairs of a sample
-    with itself count, and a millionth keeps the root's slope finite where both sets are the same.
-    """
-
-    def similarity(one: Tensor, other: Tensor) -> Tensor:
-        difference = one.unsqueeze(1) - other
-        distance = difference.abs() if kernel == "laplacian" else difference.square()
-        return torch.exp(-distance.sum(-1) / (2.0 * bandwidth)).mean((0, 1))
-
-    return (similarity(x, x) - 2.0 * similarity(x, y) + similarity(y, y) + 1e-6).sqrt()
-
-
-def multiplier_loss(multiplier: Tensor, divergence: Tensor, threshold: float) -> Tensor:
-    """−α·(MMD − ε), (B,): α rises where the discrepancy is above the threshold."""
-    return -multiplier * (divergence.detach() - threshold)
 
 
 class BEAR(TorchAlgorithm):

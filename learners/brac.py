@@ -17,8 +17,9 @@ from learners.base.config import CommonConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import LearningRate, LossWeight, Polyak, Samples
 from learners.base.torch_algorithm import TorchAlgorithm
+from learners.losses import kl_estimate
 from learners.networks.encoders import Features
-from learners.networks.policies import LOG_STD_MIN, normal_log_prob, standard_log_prob
+from learners.networks.policies import LOG_STD_MIN
 from replay.batch import Batch
 from replay.ranges import StepsOrNone
 
@@ -39,21 +40,6 @@ class BRACConfig(CommonConfig):
     sampled_actions: Samples = 4  # Actions of the policy by which the divergence is estimated.
     warm_up_steps: StepsOrNone = 1_000  # First steps, in which the policy only approaches the behaviour policy.
     polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
-
-
-# --- Losses ---
-
-
-def kl_estimate(
-    noise: Tensor, mean: Tensor, log_std: Tensor, behaviour_mean: Tensor, behaviour_log_std: Tensor
-) -> Tensor:
-    """mean_n log π(a_n∣s) − log β(a_n∣s), (B,), at actions of π that standard normal `noise` (N, B, A) stands for.
-
-    The primal estimate of KL(π ∥ β). Means and logarithms of spreads, (B, A), are those before tanh: its
-    Jacobian is the same for both and cancels, so nothing is lost where actions are close to their bounds.
-    """
-    raw = mean + log_std.exp() * noise
-    return (standard_log_prob(noise, log_std) - normal_log_prob(raw, behaviour_mean, behaviour_log_std)).mean(0)
 
 
 class BRAC(TorchAlgorithm):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from learners.base.inputs import Inputs
 from learners.base.knobs import LearningRate, LossWeight, Widths
 from learners.base.online import Online
-from learners.cql import CQL, CQLConfig, conservative_gap
+from learners.cql import CQL, CQLConfig
+from learners.losses import calibrated, conservative_gap
 from replay.batch import Request
 
 
@@ -34,18 +34,6 @@ class CalQLConfig(CQLConfig):
     def request(self) -> Request:
         """Also what each transition's episode returned from there on."""
         return replace(super().request(), columns=("return_to_go",))
-
-
-# --- Losses ---
-
-
-def calibrated(q_sampled: Tensor, return_to_go: Tensor, uniform: int) -> Tensor:
-    """max(Q(s, a), V^μ(s)) at the actions of the policy, (E, N, B), where V^μ is the return-to-go (B,).
-
-    Where the maximum is the return, no gradient pushes Q down. The first `uniform` of the N actions are uniform ones,
-    and stay as they are, as in the authors' code.
-    """
-    return torch.cat([q_sampled[:, :uniform], torch.maximum(q_sampled[:, uniform:], return_to_go)], dim=1)
 
 
 class CalQL(CQL):

@@ -18,7 +18,7 @@ from learners.base.config import CommonConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import LARGEST, LearningRate, LossWeight, Polyak, Samples, TargetEntropy, Widths
 from learners.base.torch_algorithm import TorchAlgorithm
-from learners.losses import soft_policy_loss, temperature_loss
+from learners.losses import conservative_gap, lagrange_loss, soft_policy_loss, temperature_loss
 from learners.networks.critics import PositiveScalar
 from replay.batch import Batch
 from replay.ranges import Range
@@ -42,23 +42,6 @@ class CQLConfig(CommonConfig):
     backup_entropy: bool = False  # Subtract α·log π from the bootstrapped value, as SAC does.
     target_entropy: TargetEntropy = None  # H̄ of the policy; minus the number of action elements where not given.
     polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
-
-
-# --- Losses ---
-
-
-def conservative_gap(q_data: Tensor, q_sampled: Tensor, log_density: Tensor) -> Tensor:
-    """log Σ_n exp(Q(s, a_n) − log p(a_n)) − Q(s, a), (E, B): what CQL(H) makes small (equation 4 and appendix F).
-
-    `q_data` (E, B) is at the data's actions, `q_sampled` (E, N, B) at N sampled ones of density exp(`log_density`),
-    (N, B). As in the authors' code the sum is not divided by N, so even a constant critic has a gap.
-    """
-    return torch.logsumexp(q_sampled - log_density, dim=1) - q_data
-
-
-def lagrange_loss(multiplier: Tensor, weighted_gap: Tensor, threshold: float) -> Tensor:
-    """−α'·(α·gap − τ), a scalar: α' rises where the gap is above the threshold (appendix F)."""
-    return -multiplier * (weighted_gap.detach() - threshold)
 
 
 class CQL(TorchAlgorithm):

@@ -14,22 +14,10 @@ from learners.algorithm import Metrics, Targets
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.torch_algorithm import TorchAlgorithm
 from learners.bcq import BCQConfig
+from learners.losses import imitation_loss, supported
 from learners.networks.encoders import Features
-from learners.networks.policies import one_hot_choice
-from learners.qtopt import DISCRETE_TEMPERATURE
+from learners.networks.policies import DISCRETE_TEMPERATURE, chosen_log_prob, one_hot_choice
 from replay.spaces import Discrete
-
-# --- Losses ---
-
-
-def supported(log_probs: Tensor, threshold: float) -> Tensor:
-    """Which actions (…, n) have G(a∣s) / max_a' G(a'∣s) > τ: always the likeliest."""
-    return (log_probs - log_probs.amax(-1, keepdim=True)).exp() > threshold
-
-
-def imitation_loss(logits: Tensor, action: Tensor, penalty: float) -> Tensor:
-    """−log G(a∣s) + w·mean(logits²), (B,), of outputs and one-hot actions (B, n). The penalty is the authors'."""
-    return -(F.log_softmax(logits, dim=-1) * action).sum(-1) + penalty * logits.square().mean(-1)
 
 
 class DiscreteBCQ(TorchAlgorithm):
@@ -81,6 +69,12 @@ class DiscreteBCQ(TorchAlgorithm):
 
     def policy_action(self, observation: Features, noise: Tensor | None) -> Tensor:
         """The best supported action; with `noise` a draw among them from softmax(Q / `DISCRETE_TEMPERATURE`)."""
+        return one_hot_choice(self.scores(observation) / DISCRETE_TEMPERATURE, noise)
+
+    def policy_log_prob(self, observation: Features, action: Tensor) -> Tensor | None:
+        return chosen_log_prob(self.scores(observation) / DISCRETE_TEMPERATURE, action)
+
+    def scores(self, observation: Features) -> Tensor:
+        """Q of every action, (B, n), and −∞ where it is not supported."""
         allowed = supported(self.behaviour.log_probs(observation), self.config.threshold)
-        scores = self.critic.every(observation)[0].masked_fill(~allowed, -torch.inf)
-        return one_hot_choice(scores / DISCRETE_TEMPERATURE, noise)
+        return self.critic.every(observation)[0].masked_fill(~allowed, -torch.inf)

@@ -6,27 +6,17 @@ the data. What CQL samples for continuous actions is summed exactly here, and no
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from learners.algorithm import Metrics, Targets
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.torch_algorithm import TorchAlgorithm
-from learners.cql import CQLConfig, lagrange_loss
+from learners.cql import CQLConfig
+from learners.losses import exact_gap, lagrange_loss
 from learners.networks.critics import PositiveScalar
 from learners.networks.encoders import Features
-from learners.networks.policies import one_hot_choice
+from learners.networks.policies import chosen_log_prob, one_hot_choice
 from replay.spaces import Discrete
-
-# --- Losses ---
-
-
-def exact_gap(q: Tensor, action: Tensor) -> Tensor:
-    """log Σ_a' exp Q(s, a') − Q(s, a), (E, B), of `q` (E, B, n) and one-hot `action` (B, n) (equation 4).
-
-    It is −log softmax(Q)(a): alone it would make softmax(Q) an imitation of the data.
-    """
-    return torch.logsumexp(q, dim=-1) - (q * action).sum(-1)
 
 
 class DiscreteCQL(TorchAlgorithm):
@@ -96,3 +86,6 @@ class DiscreteCQL(TorchAlgorithm):
         without rewards, the one of the data.
         """
         return one_hot_choice(self.critic.every(observation).amin(0), noise)
+
+    def policy_log_prob(self, observation: Features, action: Tensor) -> Tensor | None:
+        return chosen_log_prob(self.critic.every(observation).amin(0), action)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from learners.algorithm import Metrics
@@ -16,6 +15,7 @@ from learners.base.ensemble import EnsembleActorCritic, EnsembleConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import LossWeight, Widths
 from learners.errors import LearnerError
+from learners.losses import gradient_similarity
 from learners.networks.policies import LOG_STD_MIN
 
 
@@ -30,20 +30,6 @@ class EDACConfig(EnsembleConfig):
         super().__post_init__()
         if self.diversity > 0.0 and self.members < 2:
             raise LearnerError(f"members: found {self.members} with diversity={self.diversity}, expected at least 2.")
-
-
-# --- Losses ---
-
-
-def gradient_similarity(gradient: Tensor) -> Tensor:
-    """Σ_{i≠j} ⟨g_i, g_j⟩ / (N − 1), (B,), for the directions g of `gradient`, (N, B, A) (section 4).
-
-    Over all members, as in the paper; the authors' code draws min(N, A) of them. The pairs are never formed: their
-    sum is ∥Σ_i g_i∥² − Σ_i ∥g_i∥².
-    """
-    direction = gradient / (torch.linalg.vector_norm(gradient, dim=-1, keepdim=True) + 1e-10)
-    pairs = direction.sum(0).square().sum(-1) - direction.square().sum((0, 2))
-    return pairs / (len(gradient) - 1)
 
 
 class EDAC(EnsembleActorCritic):

@@ -6,7 +6,7 @@ critic and is drawn to where the flow would have carried the same noise: so no g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from learners.algorithm import Metrics, Targets
 from learners.base import randomness
 from learners.base.config import CommonConfig
-from learners.base.deterministic import q_magnitude
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import LossWeight, Polyak, Samples
 from learners.base.torch_algorithm import TorchAlgorithm
-from learners.bc import squared_error
+from learners.losses import between, distilled_policy_loss, flow_action, q_magnitude, squared_error
 from learners.networks.critics import MLP, as_encoder
 from learners.networks.encoders import Encoder, Features, rows_of
 from learners.planning import cem
@@ -40,36 +39,6 @@ class FQLConfig(CommonConfig):
     normalise_q: bool = False  # Divide the policy's Q by its mean size, so that α does not depend on rewards.
     acting_candidates: Samples = 4  # Latents from which the critic chooses where actions are deterministic.
     polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
-
-
-# --- Losses ---
-
-
-def between(noise: Tensor, action: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
-    """x_t = (1 − t)·x₀ + t·a on the straight way from noise to an action, and a − x₀, the velocity on it.
-
-    Both are (B, A), for `time` (B, 1) in [0, 1]; flow matching regresses on the velocity (Lipman et al. 2022,
-    arXiv 2210.02747).
-    """
-    return torch.lerp(noise, action, time), action - noise
-
-
-def flow_action(velocity: Callable[[Tensor, Tensor], Tensor], noise: Tensor, steps: int) -> Tensor:
-    """Where the flow carries the noise from time 0 to 1, (…, B, A) in [-1, 1], by the Euler method.
-
-    `velocity` maps (x, t) of shapes (…, B, A) and (…, B, 1) to (…, B, A).
-    """
-    x = noise
-    for step in range(steps):
-        time = torch.full_like(x[..., :1], step / steps)
-        x = x + velocity(x, time) / steps
-    return x.clamp(-1.0, 1.0)
-
-
-def policy_loss(q: Tensor, action: Tensor, behaviour: Tensor, scale: Tensor | float, weight: float) -> Tensor:
-    """−λ·Q(s, μ(s, z)) + α·∥μ(s, z) − flow(s, z)∥² / A, (B,), for λ = `scale` and α = `weight` (the mean
-    over the action's A elements is that of the authors' code)."""
-    return weight * squared_error(action, behaviour) - scale * q
 
 
 # --- Network ---
@@ -158,7 +127,7 @@ class FQL(TorchAlgorithm):
         q_policy = self.critic(observation, action.clamp(-1.0, 1.0), frozen=True).mean(0)
         scale = 1.0 / self.averages["q_magnitude"].clamp(min=1e-6) if config.normalise_q else 1.0
         one_step_loss = weighted_mean(
-            policy_loss(q_policy, action, behaviour, scale, config.distillation_weight), weight
+            distilled_policy_loss(q_policy, action, behaviour, scale, config.distillation_weight), weight
         )
         # --- Critic: both members regress on the same target ---
         q = self.critic(observation, inputs.action)

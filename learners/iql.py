@@ -6,17 +6,21 @@ data is ever evaluated; the policy is drawn from the data by advantage-weighted 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from learners.algorithm import Metrics, Targets
+from learners.base.config import check_chunk
 from learners.base.inputs import Inputs, weighted_mean
-from learners.base.knobs import LARGEST, AdvantageClip, PolicySpread, Polyak
+from learners.base.knobs import LARGEST, ActionChunk, AdvantageClip, History, PolicySpread, Polyak
 from learners.base.task_config import TaskConfig
 from learners.base.torch_algorithm import TorchAlgorithm
+from learners.losses import advantage_weight, expectile_loss
+from learners.networks.policies import log_likelihood
+from replay.batch import Request
 from replay.ranges import Range
 from replay.spaces import Box, Discrete
 
@@ -32,19 +36,17 @@ class IQLConfig(TaskConfig):
     advantage_clip: AdvantageClip = 100.0  # Upper bound of exp(β·advantage).
     polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
     policy_std: PolicySpread = None  # Fixed spread of the policy, where given: 1 makes its loss a squared error.
+    # So many actions are planned and judged together and played out one after the other, and rewards are summed over
+    # them; 0 plans single actions.
+    action_chunk: ActionChunk = 0
+    history: History = 0  # Values and policy read so many observations before the present one, too.
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_chunk(self.action_chunk, self.n_step)
 
-# --- Losses ---
-
-
-def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
-    """∣τ − 1(u < 0)∣·u² for u = `difference`, elementwise (equation 5)."""
-    return torch.where(difference < 0, 1.0 - expectile, expectile) * difference.square()
-
-
-def advantage_weight(advantage: Tensor, temperature: float, clip: float) -> Tensor:
-    """min(exp(β·A), clip), (B,): the weight of each action of the data in the policy's regression (equation 7)."""
-    return torch.exp(temperature * advantage).clamp(max=clip)
+    def request(self) -> Request:
+        return replace(super().request(), action_chunk=self.action_chunk, history=self.history)
 
 
 class IQL(TorchAlgorithm):
@@ -81,7 +83,8 @@ class IQL(TorchAlgorithm):
         value_loss = weighted_mean(expectile_loss(advantage, config.expectile), weight)
         # --- Policy: advantage-weighted regression ---
         policy_weight = advantage_weight(advantage.detach(), config.temperature, config.advantage_clip)
-        policy_loss = -weighted_mean(policy_weight * self.policy.log_prob(observation, action), weight)
+        log_prob = log_likelihood(self.policy, observation, action, inputs.present)
+        policy_loss = -weighted_mean(policy_weight * log_prob, weight)
         # --- Critic: both members regress on the same target ---
         q = self.critic(observation, action)
         error = q - inputs.labels["q"]

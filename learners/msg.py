@@ -17,7 +17,7 @@ from learners.algorithm import Metrics, Targets
 from learners.base.ensemble import EnsembleActorCritic, EnsembleConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import LARGEST, LossWeight, Members, Samples
-from learners.cql import conservative_gap
+from learners.losses import conservative_gap, lower_confidence_bound
 from replay.batch import Batch
 from replay.ranges import Range
 
@@ -31,18 +31,6 @@ class MSGConfig(EnsembleConfig):
     beta: Annotated[float, Range(-LARGEST, 0)] = -8.0
     conservative_weight: LossWeight = 0.1  # α of CQL's regulariser of every member; 0 leaves it to the ensemble alone.
     sampled_actions: Samples = 1  # Actions of each of two kinds in that regulariser: uniform and π(·∣s).
-
-
-# --- Losses ---
-
-
-def lower_confidence_bound(q: Tensor, beta: float) -> Tensor:
-    """mean_i Q_i + β·std_i Q_i, (B,), of `q` (E, B): the variance is Σ(Q_i − mean)²/N, as in the authors' code.
-
-    Its gradient is finite where members agree exactly, as they do on constants.
-    """
-    variance = q.var(0, correction=0)
-    return q.mean(0) + beta * (variance + 1e-12).sqrt()
 
 
 class MSG(EnsembleActorCritic):

@@ -29,7 +29,7 @@ from learners.networks.critics import as_encoder
 from learners.networks.dropout import Dropout
 from learners.networks.encoders import Encoder, Features, rows_of
 from learners.networks.normaliser import Statistics
-from learners.networks.policies import one_hot_choice
+from learners.networks.policies import DISCRETE_TEMPERATURE, chosen_log_prob, one_hot_choice
 from learners.planning import cem
 from replay.batch import Batch
 from replay.ranges import Range, Steps
@@ -40,9 +40,6 @@ SNAPSHOTS = 8
 
 CPU_ROWS = 4096
 """State-action pairs scored at a time on a CPU: activations then stay in its cache: 1.5 times as fast as at once."""
-
-DISCRETE_TEMPERATURE = 0.1
-"""Of the draws over discrete actions, in the units of the network's output: an action worse by .1 is e times rarer."""
 
 
 @dataclass(frozen=True)
@@ -245,13 +242,21 @@ class QTOpt(TorchAlgorithm):
         is from softmax(Q / `DISCRETE_TEMPERATURE`).
         """
         if self.discrete_actions:
-            every = torch.eye(self.action_size, device=self.device)[:, None]
-            scores = self.target_critic.score(self.target_critic.embed(observation), every).T
-            return one_hot_choice(scores / DISCRETE_TEMPERATURE, noise)
+            return one_hot_choice(self.scores(observation) / DISCRETE_TEMPERATURE, noise)
         shape = (self.config.iterations, self.config.samples, 1, self.action_size)
         samples = randomness.normal((0, 0), "act/cem", shape, self.device)
         found = self.search(observation, samples.expand(-1, -1, rows_of(observation), -1))
         return found.action if noise is None else (found.mean + found.std * noise).clamp(-1.0, 1.0)
+
+    def policy_log_prob(self, observation: Features, action: Tensor) -> Tensor | None:
+        return (
+            chosen_log_prob(self.scores(observation) / DISCRETE_TEMPERATURE, action) if self.discrete_actions else None
+        )
+
+    def scores(self, observation: Features) -> Tensor:
+        """The network's output for every discrete action, (B, n)."""
+        every = torch.eye(self.action_size, device=self.device)[:, None]
+        return self.target_critic.score(self.target_critic.embed(observation), every).T
 
     # --- State ---
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from learners.algorithm import Metrics, Targets
-from learners.base.deterministic import DeterministicActorCritic, DeterministicConfig, q_magnitude
+from learners.base.deterministic import DeterministicActorCritic, DeterministicConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import LearningRate, LossWeight, Widths
+from learners.losses import q_magnitude, squared_distance
 from replay.batch import Request
 
 
@@ -35,14 +36,6 @@ class ReBRACConfig(DeterministicConfig):
 
     def request(self) -> Request:
         return replace(super().request(), columns=("next_action", "has_next_action"))
-
-
-# --- Losses ---
-
-
-def squared_distance(policy_action: Tensor, action: Tensor) -> Tensor:
-    """∥π(s) − a∥², (B,): a sum over the action's elements, where TD3+BC takes their mean."""
-    return (policy_action - action).square().sum(-1)
 
 
 class ReBRAC(DeterministicActorCritic):

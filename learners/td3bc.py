@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from learners.algorithm import Metrics
-from learners.base.deterministic import DeterministicActorCritic, DeterministicConfig, q_magnitude
+from learners.base.deterministic import DeterministicActorCritic, DeterministicConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import LossWeight
-from learners.bc import squared_error
+from learners.losses import cloning_policy_loss, q_magnitude, squared_error
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,6 @@ class TD3BCConfig(DeterministicConfig):
     """Defaults are the authors'."""
 
     alpha: LossWeight = 2.5  # α: how much the critic counts against cloning; 0 is cloning.
-
-
-# --- Losses ---
-
-
-def cloning_policy_loss(q: Tensor, policy_action: Tensor, action: Tensor, scale: Tensor) -> Tensor:
-    """−λ·Q(s, π(s)) + ∥π(s) − a∥² / A, (B,), for λ = `scale`; the mean over the action's A elements is that of the
-    authors' code."""
-    return squared_error(policy_action, action) - scale * q
 
 
 class TD3BC(DeterministicActorCritic):

@@ -42,7 +42,7 @@ class RolloutReport:
 
     runner: int
     version: int
-    """Gradient steps behind the weights it acted with."""
+    """Gradient steps behind the weights it acted with last."""
     taken: int
     """Environment steps."""
     pending: int
@@ -57,8 +57,18 @@ class RolloutReport:
     """Such episodes that every one of its environments has had since its last whole one."""
 
 
-Episodes = list[tuple[str, Episode]]
-"""(id, episode): the id is the same however often the episode is handed over."""
+@dataclass(frozen=True)
+class FreshEpisode:
+    """On its way to the store."""
+
+    id: str
+    """The same however often the episode is handed over."""
+    episode: Episode
+    versions: tuple[int, ...]
+    """Gradient steps behind the weights that acted in it, each once, ascending."""
+
+
+Episodes = list[FreshEpisode]
 
 
 def next_sequence(ids: Iterable[str]) -> int:
@@ -102,7 +112,7 @@ class EnvRunner:
             self._begin(sequence)
         assert self._rollout is not None
         before = self._rollout.steps_taken
-        ended = self._rollout.run(self._act, steps)
+        ended = self._rollout.run(self._act, steps, version=version)
         return self._hand_over(ended, self._rollout.steps_taken - before)
 
     def cut(self) -> tuple[RolloutReport, Episodes]:
@@ -142,7 +152,7 @@ class EnvRunner:
                 quarantined.append(str(error))
                 self._damaged[origin] += 1
             else:
-                episodes.append((id, episode))
+                episodes.append(FreshEpisode(id, episode, recorded.versions))
                 self._damaged[origin] = 0
         pending, in_a_row = 0, 0
         if self._rollout is not None:
@@ -155,7 +165,7 @@ class EnvRunner:
                 taken,
                 pending,
                 len(episodes),
-                sum(len(episode) for _, episode in episodes),
+                sum(len(fresh.episode) for fresh in episodes),
                 tuple(quarantined),
                 in_a_row,
             ),

@@ -24,9 +24,16 @@ class OnlineWriter:
     def ready(self) -> None:
         """Answers once it is made: what could not be made is known before a run begins."""
 
-    def insert(self, episodes: Episodes, runner: int, version: int) -> Inserted:
-        """Durable when it returns. Episodes that were inserted before are dropped, by their ids."""
-        inserted = self._store.insert(episodes, {"runner": runner, "version": version})
+    def insert(self, episodes: Episodes, runner: int) -> Inserted:
+        """Durable when it returns. Episodes that were inserted before are dropped, by their ids.
+
+        The store keeps with each who gathered it, `runner`, and `versions`: the gradient steps behind the weights that
+        acted in it. Stores of earlier versions of Quiver say `version`, that of the last ones.
+        """
+        inserted = self._store.insert(
+            [(fresh.id, fresh.episode) for fresh in episodes],
+            [{"runner": runner, "versions": list(fresh.versions)} for fresh in episodes],
+        )
         if self._eviction is not None and inserted.accepted:
             self._store.evict(self._eviction)
         return inserted

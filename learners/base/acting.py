@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from learners.algorithm import Observation
 from learners.base import randomness
+from learners.base.acting_state import ActingState, beginnings, play, remember
 from learners.base.encoding import Encoding
 from learners.base.observations import ObservationCheck
 from learners.errors import LearnerError
@@ -22,11 +24,13 @@ from replay.records import listed
 from replay.spaces import Spaces
 
 Policy = Callable[[Features, Tensor | None], Tensor]
-"""Embedded observations, and standard normal noise (B, A) or None, to actions (B, A), in [-1, 1] or one-hot."""
+"""Embedded observations, and standard normal noise (B, A) or None, to actions (B, A), in [-1, 1] or one-hot. A is
+h·A where actions are chunks of h."""
 
 
 class Acting:
-    """What `act` does with a policy, whatever that is."""
+    """What `act` does with a policy, whatever that is. Its state is None, or an `ActingState` where the policy reads
+    the observations before, or plans its actions in chunks."""
 
     def __init__(
         self,
@@ -35,7 +39,12 @@ class Acting:
         conditioning: Conditioning,
         encoding: Encoding,
         device: torch.device,
+        *,
+        history: int = 0,
+        action_chunk: int = 0,
     ) -> None:
+        self._history = history
+        self._chunk = action_chunk
         self._space = spaces.action
         self._normaliser = normaliser
         self._conditioning = conditioning
@@ -48,6 +57,7 @@ class Acting:
         policy: Policy,
         observation: Observation,
         state: Any = None,
+        first: Any = None,
         *,
         key: tuple[int, int] | None = None,
         deterministic: bool = True,
@@ -55,18 +65,49 @@ class Acting:
         task: str | None = None,
     ) -> tuple[NDArray[Any], Any]:
         """As `Algorithm.act`, which says what is raised."""
+        if not deterministic and key is None:
+            raise LearnerError("act: deterministic=False needs key=(seed, sequence) to draw its noise from.")
+        drawn = None if deterministic else key
         batch, single = self.check_observation(observation)
-        features = self._encoding.features(batch)
-        conditioned = self._conditioning(features, self._goal(goal, rows_of(features)), self._task(task))
-        inputs = self._encoding.embedded(conditioned)
+        beside = self._goal(goal, _rows(batch)), self._task(task)
+        if not (self._history or self._chunk):
+            found = self._decide(policy, batch, None, beside, drawn)
+            return (found[0] if single else found), state
+        begins = beginnings(first, state, _rows(batch))
+        before: ActingState = ActingState() if state is None else state
+        past, plan, mask = None, None, None
+        if self._history:
+            past = remember(before.past, batch, begins, self._history)
+            batch, mask = past.observation, past.mask
+        if self._chunk:
+            found, plan = play(
+                before.plan, begins, self._chunk, lambda: self._decide(policy, batch, mask, beside, drawn)
+            )
+        else:
+            found = self._decide(policy, batch, mask, beside, drawn)
+        return (found[0] if single else found), ActingState(past, plan)
+
+    def _decide(
+        self,
+        policy: Policy,
+        observation: Observation,
+        mask: NDArray[np.uint8] | None,
+        beside: tuple[Features | None, Tensor | None],
+        key: tuple[int, int] | None,
+    ) -> NDArray[Any]:
+        """Actions (B, *shape), or chunks of them (B, h, *shape), given the goal and the task that stand `beside` the
+        observation; drawn where there is a key."""
+        inputs = self._encoding.embedded(self._conditioning(self._encoding.features(observation, mask), *beside))
         noise = None
-        if not deterministic:
-            if key is None:
-                raise LearnerError("act: deterministic=False needs key=(seed, sequence) to draw its noise from.")
-            noise = randomness.normal(key, "act", (rows_of(inputs), self._normaliser.action_size), self._device)
-        action = self._normaliser.environment_action(policy(inputs, noise))
-        array = action.cpu().numpy().reshape(-1, *self._space.shape).astype(self._space.dtype)
-        return (array[0] if single else array), state
+        if key is not None:
+            width = self._normaliser.action_size * max(1, self._chunk)
+            noise = randomness.normal(key, "act", (rows_of(inputs), width), self._device)
+        action = policy(inputs, noise)
+        if self._chunk:
+            action = action.view(-1, self._chunk, self._normaliser.action_size)
+        array = self._normaliser.environment_action(action).cpu().numpy()
+        steps = (self._chunk,) if self._chunk else ()
+        return array.reshape(-1, *steps, *self._space.shape).astype(self._space.dtype)
 
     def _goal(self, goal: Observation | None, rows: int) -> Features | None:
         """One goal, or as many as there are observations."""
@@ -80,10 +121,9 @@ class Acting:
             batch, _ = self.check_observation(goal)
         except LearnerError as error:
             raise LearnerError(str(error).replace("act:", "act: goal:", 1)) from error
-        features = self._encoding.features(batch)
-        if rows_of(features) not in (1, rows):
-            raise LearnerError(f"act: goal: found {rows_of(features)} for {rows} observations, expected 1 or {rows}.")
-        return features
+        if _rows(batch) not in (1, rows):
+            raise LearnerError(f"act: goal: found {_rows(batch)} for {rows} observations, expected 1 or {rows}.")
+        return self._encoding.normalised(batch)
 
     def _task(self, task: str | None) -> Tensor | None:
         """The number of a task, (1,)."""
@@ -96,3 +136,7 @@ class Acting:
             found = "none" if task is None else shown(task)
             raise LearnerError(f"act: task: found {found}, expected one of {listed(known)}.")
         return torch.tensor([known.index(task)], device=self._device)
+
+
+def _rows(observation: Observation) -> int:
+    return len(next(iter(observation.values())) if isinstance(observation, dict) else observation)

@@ -33,3 +33,17 @@ class Averages(nn.Module):
         if not self._places:
             return self.value
         return torch.stack([metrics[name].float() for name in self._places])
+
+
+def scalars(metrics: Metrics) -> Tensor:
+    """All but `priority`, float32 in the order of their names: what is averaged over learners."""
+    return torch.stack([metrics[name].float() for name in _logged(metrics)])
+
+
+def with_scalars(metrics: Metrics, values: Tensor) -> Metrics:
+    """The inverse: the metrics with these values, and their own `priority`."""
+    return metrics | dict(zip(_logged(metrics), values.clone().unbind(), strict=True))
+
+
+def _logged(metrics: Metrics) -> list[str]:
+    return sorted(name for name in metrics if name != "priority")

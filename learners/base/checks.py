@@ -17,6 +17,7 @@ from replay.ranges import Seed, expected, fits, shown
 from replay.spaces import Box, Dict, Discrete, Image, Spaces, observation_columns
 
 LARGEST = float(np.finfo(np.float32).max)
+"""That networks can hold: they compute in float32."""
 
 
 def check_seed(seed: Any) -> None:
@@ -98,6 +99,15 @@ def _check_bounds(space: Box) -> None:
         )
 
 
+def check_chunks(action_chunk: int, spaces: Spaces) -> None:
+    """Raises `LearnerError` for chunks of actions that are not continuous."""
+    if action_chunk and isinstance(spaces.action, Discrete):
+        raise LearnerError(
+            f"action_chunk: found {action_chunk} with {spaces.action}, expected continuous actions (a Box); leave it "
+            "out."
+        )
+
+
 def _whole(number: Any, least: int) -> bool:
     return isinstance(number, Integral) and not isinstance(number, bool) and int(number) >= least
 
@@ -156,6 +166,9 @@ def _check_values(column: str, name: str, given: Any) -> None:
 
 # --- Batches ---
 
+HISTORY_MASKS = {"observation": "history_mask", "next_observation": "next_history_mask"}
+"""Of a batch's observations with their history: the field that says which of its steps there are."""
+
 
 def check_batch(batch: Batch[Any], spaces: Spaces, request: Request, reads: tuple[str, ...]) -> None:
     """Raises `LearnerError` for a batch that is not what `request` asks for, in names or in shapes."""
@@ -164,17 +177,21 @@ def check_batch(batch: Batch[Any], spaces: Spaces, request: Request, reads: tupl
         wanted = "(B,)" if request.kind == "transitions" else "(B, T)"
         raise LearnerError(f"batch.reward: found shape {lead}, expected {wanted}, for {request.kind}.")
     expected_shapes: list[tuple[str, Any, tuple[int, ...]]] = [
-        ("action", batch.action, (*lead, *spaces.action.shape)),
+        ("action", batch.action, (*lead, *_axis(request.action_chunk), *spaces.action.shape)),
         ("discount", batch.discount, lead),
     ]
+    steps = _axis(request.history and request.history + 1)
     for name in reads:
-        expected_shapes += _observation_shapes(name, getattr(batch, name), spaces, lead)
+        expected_shapes += _observation_shapes(name, getattr(batch, name), spaces, (*lead, *steps))
+        if steps:
+            mask = HISTORY_MASKS[name]
+            expected_shapes.append((mask, getattr(batch, mask), (*lead, *steps)))
+    if request.kind != "transitions" or request.action_chunk:
+        expected_shapes.append(("mask", batch.mask, (*lead, *_axis(request.action_chunk))))
     if request.goals is not None:
         expected_shapes += _observation_shapes("goal", batch.goal, spaces, lead)
     if request.tasks is not None:
         expected_shapes.append(("task", batch.task, lead[:1]))
-    if request.kind != "transitions":
-        expected_shapes.append(("mask", batch.mask, lead))
     if batch.weight is not None:
         expected_shapes.append(("weight", batch.weight, lead[:1]))
     for name in request.columns:
@@ -199,6 +216,11 @@ def _observation_shapes(
         raise LearnerError(f"batch.{name}: found {held}, expected a dictionary of {', '.join(keys)}.")
     for key, leaf in spaces.observation.items():
         yield f"{name}[{key!r}]", found[key], (*lead, *leaf.shape)
+
+
+def _axis(length: int) -> tuple[int, ...]:
+    """A dimension of this length, and none for 0."""
+    return (length,) if length else ()
 
 
 def check_labels(found: Mapping[str, Any], wanted: Mapping[str, torch.Tensor]) -> None:

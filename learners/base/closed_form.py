@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from learners.algorithm import Metrics
+from learners.base.averages import scalars, with_scalars
 from learners.base.config import CommonConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import Bandwidth, Width
@@ -19,7 +20,7 @@ from learners.base.torch_algorithm import TorchAlgorithm
 from learners.errors import LearnerError
 from learners.networks.encoders import Features
 from learners.networks.linear_features import ContinuousLinearCritic, DiscreteLinearCritic, LinearCritic
-from learners.networks.policies import one_hot_choice
+from learners.networks.policies import chosen_log_prob, one_hot_choice
 from replay.batch import Batch
 from replay.ranges import Range, Steps
 from replay.spaces import Box, Discrete
@@ -79,13 +80,18 @@ class Accumulator:
         self.reduce: Reduce | None = None
         self.groups: dict[str, slice] = {}
 
-    def add(self, a: Tensor, b: Tensor, rows: int) -> None:
-        """The means over a learner's slice of a batch, which has so many rows in all learners."""
-        torch.cat([a.reshape(-1), b], out=self.gradient)
+    def add(self, a: Tensor, b: Tensor, rows: int, averages: Tensor | None = None) -> Tensor:
+        """The means over a learner's part of a batch, which has so many rows in all learners. Returns the mean of
+        `averages` over the learners, which travel behind the sums."""
+        averages = self.vector.new_zeros(0) if averages is None else averages
+        if averages.numel() != self.gradient.numel() - self.vector.numel():
+            self.gradient = self.vector.new_zeros(self.vector.numel() + averages.numel())
+        torch.cat([a.reshape(-1), b, averages.double()], out=self.gradient)
         if self.reduce is not None:
             self.reduce(self.gradient)
-        self.vector.add_(self.gradient, alpha=rows)
+        self.vector.add_(self.gradient[: self.vector.numel()], alpha=rows)
         self.rows += rows
+        return self.gradient[self.vector.numel() :].float()
 
     def solve(self, ridge: float) -> Tensor:
         """w of the mean over all rows since the beginning or `clear`; at least one batch was added."""
@@ -198,7 +204,8 @@ class LeastSquares(TorchAlgorithm):
         """Adds a batch to the equations. The metrics are of the parameters before the step."""
         equations = self._equations(self._loss_inputs(batch, self.targets(batch) if targets is None else targets))
         _, metrics = self._measured(*equations)
-        self.optimiser.add(*mean_equations(*equations), rows=len(batch) * self.world)
+        rows = len(batch) * self.world
+        metrics = with_scalars(metrics, self.optimiser.add(*mean_equations(*equations), rows, scalars(metrics)))
         self.step += 1
         if self.step % self.config.solve_every == 0:
             self.solve()
@@ -219,3 +226,9 @@ class LeastSquares(TorchAlgorithm):
             return one_hot_choice(self.critic.scores(observation) / EXPLORATION, noise)
         best = self.critic.best(observation)
         return best if noise is None else (best + EXPLORATION * noise).clamp(-1.0, 1.0)
+
+    def policy_log_prob(self, observation: Features, action: Tensor) -> Tensor | None:
+        assert isinstance(observation, Tensor)
+        if isinstance(self.spaces.action, Discrete):
+            return chosen_log_prob(self.critic.scores(observation) / EXPLORATION, action)
+        return None

@@ -11,6 +11,15 @@ from replay.batch import Request
 from replay.ranges import Range, Share, StepsOrNone, check_fields
 
 
+def check_chunk(action_chunk: int, n_step: int) -> None:
+    """Raises `LearnerError` where rewards are to be summed over other steps than those of a chunk of actions."""
+    if action_chunk and n_step not in (1, action_chunk):
+        raise LearnerError(
+            f"n_step: found {n_step} with action_chunk {action_chunk}, whose rewards are summed over its steps; leave "
+            "n_step out."
+        )
+
+
 @dataclass(frozen=True)
 class CommonConfig:
     """Knobs that every algorithm has. Each declares its range: what does not fit is refused wherever it comes from."""

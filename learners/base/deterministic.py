@@ -16,6 +16,7 @@ from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import Polyak, Spread
 from learners.base.online import Online
 from learners.base.torch_algorithm import TorchAlgorithm
+from learners.losses import smoothed
 from learners.networks.encoders import Features
 from replay.batch import Batch
 from replay.ranges import Steps
@@ -30,18 +31,6 @@ class DeterministicConfig(CommonConfig):
     policy_delay: Steps = 2  # The policy and the target networks move at every so many steps.
     exploration_noise: Spread = 0.1  # Standard deviation of the noise on sampled actions; scored ones have none.
     polyak: Polyak = 0.005  # Rate at which the target networks follow.
-
-
-def smoothed(action: Tensor, noise: Tensor, std: float, clip: float) -> Tensor:
-    """An action near the target policy's, (B, A) in [-1, 1], so that a sharp peak of the critic cannot be exploited
-    (algorithm 1); `noise` (B, A) is standard normal."""
-    return (action + (std * noise).clamp(-clip, clip)).clamp(-1.0, 1.0)
-
-
-def q_magnitude(q: Tensor, weight: Tensor | None) -> Tensor:
-    """The mean of |Q| over a batch, (), in which rows count by their weight."""
-    mean = weighted_mean(q.detach().abs(), weight)
-    return mean if weight is None else mean / weight.mean()
 
 
 class DeterministicActorCritic(TorchAlgorithm):

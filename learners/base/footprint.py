@@ -140,30 +140,37 @@ def _plain(spaces: Spaces) -> Spaces:
 def _batch(spaces: Spaces, request: Request, rows: int) -> Batch[Tensor]:
     """What `request` asks for; episodes are of one step."""
     lead = (rows,) if request.kind == "transitions" else (rows, 1)
+    seen = (*lead, request.history + 1) if request.history else lead
+    done = (*lead, request.action_chunk) if request.action_chunk else lead
 
-    def of(leaf: Leaf) -> Tensor:
+    def of(leaf: Leaf, lead: tuple[int, ...]) -> Tensor:
         return torch.empty((*lead, *leaf.shape), dtype=getattr(torch, leaf.dtype), device=META)
 
-    def observation() -> Any:
+    def flags(lead: tuple[int, ...]) -> Tensor:
+        return torch.empty(lead, dtype=torch.uint8, device=META)
+
+    def observation(lead: tuple[int, ...]) -> Any:
         return (
-            {name: of(leaf) for name, leaf in spaces.observation.items()}
+            {name: of(leaf, lead) for name, leaf in spaces.observation.items()}
             if isinstance(spaces.observation, Dict)
-            else of(spaces.observation)
+            else of(spaces.observation, lead)
         )
 
-    number, flag = torch.empty(lead, device=META), torch.empty(lead, dtype=torch.uint8, device=META)
+    number, flag = torch.empty(lead, device=META), flags(lead)
     return Batch(
-        observation=observation(),
-        action=of(spaces.action),
+        observation=observation(seen),
+        action=of(spaces.action, done),
         reward=number,
         discount=number,
-        next_observation=observation(),
+        next_observation=observation(seen),
         terminated=flag,
         truncated=flag,
         index=number,
-        mask=None if request.kind == "transitions" else flag,
-        extras={name: of(spaces.action) if name == "next_action" else number for name in request.columns},
-        goal=None if request.goals is None else observation(),
+        mask=flags(done) if request.kind != "transitions" or request.action_chunk else None,
+        history_mask=flags(seen) if request.history else None,
+        next_history_mask=flags(seen) if request.history else None,
+        extras={name: of(spaces.action, lead) if name == "next_action" else number for name in request.columns},
+        goal=None if request.goals is None else observation(lead),
         task=None if request.tasks is None else torch.empty(lead[:1], dtype=torch.int64, device=META),
     )
 

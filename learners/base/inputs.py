@@ -13,7 +13,7 @@ class Inputs(NamedTuple):
     observation: Any
     """`Features`: (B, D), or a dictionary where there are images. Networks take it; algorithms only pass it on."""
     action: Tensor
-    """(B, A): in [-1, 1], or one-hot."""
+    """(B, A): in [-1, 1], or one-hot. A chunk of h actions is one vector (B, h·A), 0 where a step does not exist."""
     reward: Tensor
     discount: Tensor
     next_observation: Any
@@ -24,6 +24,8 @@ class Inputs(NamedTuple):
     """What `bootstrap` returned, perhaps in another process (`losses` only)."""
     noise: dict[str, Tensor]
     extras: dict[str, Tensor]
+    present: Tensor | None = None
+    """(B, h·A): 1 for each element of a chunk's actions that exist, else 0; None where actions are single ones."""
 
 
 def weighted_mean(loss: Tensor, weight: Tensor | None) -> Tensor:

@@ -45,6 +45,11 @@ TargetEntropy = Annotated[float | None, Range(-(10**6), 10**6)]
 
 # --- Actions ---
 
+ActionChunk = Annotated[int, Range(0, 1_000)]
+"""Actions that a policy plans at once, and plays out one after the other; 0 for one at a time."""
+History = Annotated[int, Range(0, 1_000)]
+"""Observations before the present one that networks read beside it."""
+
 Samples = Annotated[int, Range(1, 10_000)]
 """Actions tried in each state."""
 Spread = Annotated[float, Range(0, 100)]

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from learners.algorithm import Observation
+from learners.base.checks import LARGEST
 from learners.errors import LearnerError
 from replay.errors import DataError
 from replay.spaces import Box, Discrete, Image, Leaf, channels_last, flattened, is_nested
-
-LARGEST = float(np.finfo(np.float32).max)
-"""That networks can hold: they compute in float32."""
 
 
 class ObservationCheck:

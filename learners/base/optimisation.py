@@ -43,16 +43,16 @@ class Optimiser:
         options: Mapping[str, Mapping[str, Any]] | None = None,
         clip: float | None = None,
         every: Mapping[str, int] | None = None,
-        averages: int = 0,
     ) -> None:
         """`make` builds the optimiser from parameter groups, one for each module; `options` adds to a group.
 
         `clip` bounds the norm of each group's gradient; a group in `every` moves at every so many steps only.
-        So many `averages`, numbers of a batch, travel behind the gradient.
         """
         self.vector = flatten_(modules.values())
-        self.gradient = self.vector.new_zeros(self.vector.numel() + averages)
-        self.averages = self.gradient[self.vector.numel() :]
+        self.gradient = torch.zeros_like(self.vector)
+        """And behind it the averages, from the first step on that has some."""
+        self.frozen: set[str] = set()
+        """Groups that do not move."""
         self.reduce: Reduce | None = None
         self.clip = clip
         self.every = dict(every or {})
@@ -75,20 +75,30 @@ class Optimiser:
         """One group's parameters, as a view of the vector."""
         return self.vector[self.groups[name]]
 
+    @property
+    def averages(self) -> Tensor:
+        """The mean over the learners of what each of them gave to the last step as `averages`."""
+        return self.gradient[self.vector.numel() :]
+
     def step(self, loss: Tensor, number: int = 0, averages: Tensor | None = None) -> None:
         """Descent step `number`, from 0, on a summed loss that every trained parameter takes part in.
 
-        `self.averages` is then the mean over the learners of what each of them gave as `averages`.
+        `averages`, numbers of a batch, (N,), travel behind the gradient.
         """
-        moving = [name for name in self.groups if (number + 1) % self.every.get(name, 1) == 0]
+        if averages is not None and averages.numel() != self.averages.numel():
+            self.gradient = self.vector.new_zeros(self.vector.numel() + averages.numel())
+        moving = [
+            name for name in self.groups if (number + 1) % self.every.get(name, 1) == 0 and name not in self.frozen
+        ]
         parameters = [parameter for name in moving for parameter in self._parameters[name]]
-        gradients = torch.autograd.grad(loss, parameters)
+        gradients = torch.autograd.grad(loss, parameters) if parameters else ()
         flat = [gradient.reshape(-1) for gradient in gradients]
         if len(moving) == len(self.groups):
             torch.cat(flat, out=self.gradient[: self.vector.numel()])
         else:
             self.gradient.zero_()
-            torch._foreach_copy_(list(self.gradient_parts(moving)), flat)
+            if flat:
+                torch._foreach_copy_(list(self.gradient_parts(moving)), flat)
         for name, parameter in self._flat.items():
             parameter.grad = self.gradient[self.groups[name]] if name in moving else None
         if averages is not None:
@@ -107,6 +117,13 @@ class Optimiser:
             for parameter in self._parameters[name]:
                 yield self.gradient[start : start + parameter.numel()]
                 start += parameter.numel()
+
+    def freeze(self, names: Iterable[str]) -> None:
+        """Groups that no step moves from now on, and that no gradient is computed for."""
+        for name in names:
+            self.frozen.add(name)
+            for parameter in self._parameters[name]:
+                parameter.requires_grad_(False)
 
     def scale_learning_rates(self, factors: Mapping[str, float]) -> None:
         """Set each group's learning rate to its configured one times the factor (1 where none is given)."""

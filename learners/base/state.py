@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import torch
@@ -48,6 +48,36 @@ def load_named_state(modules: Mapping[str, nn.Module], state: Mapping[str, Tenso
             raise LearnerError(
                 f"state of {name!r} does not fit: {error}. Was the checkpoint made with other knobs?"
             ) from error
+
+
+def check_modules(modules: Mapping[str, nn.Module], given: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Raises `LearnerError`, naming module and tensor, for a module that is not there, and for tensors of other
+    names or shapes than it has."""
+    for name, tensors in given.items():
+        if name not in modules:
+            raise LearnerError(f"module {name!r}: found no such module, expected one of {', '.join(modules)}.")
+        expected = {key: tuple(tensor.shape) for key, tensor in modules[name].state_dict().items()}
+        for key in sorted(expected.keys() | tensors.keys()):
+            if key not in tensors:
+                raise LearnerError(f"module {name!r}: {key} is missing. Is it of a run with the same networks?")
+            if key not in expected:
+                raise LearnerError(f"module {name!r}: found {key}, which it does not have. Were the knobs the same?")
+            if tuple(tensors[key].shape) != expected[key]:
+                raise LearnerError(
+                    f"module {name!r}: {key}: found shape {tuple(tensors[key].shape)}, expected {expected[key]}. "
+                    "Set the widths and the spaces that the other run had."
+                )
+
+
+def check_frozen(trained: Iterable[str], names: Collection[str]) -> None:
+    """Raises `LearnerError` for names of modules that are not trained, and where none would be left to train."""
+    trained = list(trained)
+    for name in names:
+        if name not in trained:
+            known = ", ".join(trained) or "of which this algorithm has none"
+            raise LearnerError(f"freeze: found {name!r}, expected one of the trained modules, {known}.")
+    if trained and set(names) == set(trained):
+        raise LearnerError(f"freeze: found all of {', '.join(trained)}, which leaves nothing to train; name fewer.")
 
 
 def part(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

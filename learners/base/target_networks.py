@@ -33,10 +33,14 @@ class TargetNetworks:
         self._followers.append(_Follower(name, source, rate, every))
         return target
 
+    def followers(self, source: str) -> list[str]:
+        """The targets of a network."""
+        return [follower.target for follower in self._followers if follower.source == source]
+
     def move(self, optimiser: Optimiser, step: int) -> None:
-        """After step number `step`, counted from 1."""
+        """After step number `step`, counted from 1. What follows a frozen network stays."""
         for target, source, rate, every in self._followers:
-            if step % every == 0:
+            if step % every == 0 and source not in optimiser.frozen:
                 polyak_(self.vectors[target], optimiser.segment(source), rate)
 
 

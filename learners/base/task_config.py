@@ -29,9 +29,7 @@ class TaskConfig(CommonConfig):
         super().__post_init__()
         for name in ("task_rewards", "impersonation", "balance_tasks"):
             if getattr(self, name) and not self.tasks:
-                raise LearnerError(
-                    f"{name}: found {shown(getattr(self, name))} without tasks; name some."
-                )
+                raise LearnerError(f"{name}: found {shown(getattr(self, name))} without tasks; name some.")
         try:
             self.request()
         except DataError as error:

@@ -7,10 +7,11 @@ dropout), `optimisation`, `target_networks`, `acting`, and `state` (weights and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -19,16 +20,25 @@ from learners.algorithm import Metrics, Observation, Targets, Weights
 from learners.base import randomness
 from learners.base.acting import Acting
 from learners.base.augmentation import Crops, DropoutMasks
-from learners.base.averages import Averages
-from learners.base.checks import LARGEST, check_labels
+from learners.base.averages import Averages, scalars, with_scalars
+from learners.base.checks import LARGEST, check_chunks, check_labels
 from learners.base.compilation import autocast, compiled
 from learners.base.config import CommonConfig
+from learners.base.density import Density
 from learners.base.encoding import Encoding
 from learners.base.inputs import Inputs
 from learners.base.noise import BatchNoise
 from learners.base.online import Online
 from learners.base.optimisation import Optimiser, Reduce, adam, half_cosine
-from learners.base.state import flat_weights, load_flat_weights, load_named_state, named_state, part
+from learners.base.state import (
+    check_frozen,
+    check_modules,
+    flat_weights,
+    load_flat_weights,
+    load_named_state,
+    named_state,
+    part,
+)
 from learners.base.target_networks import TargetNetworks
 from learners.errors import LearnerError
 from learners.networks.conditioning import Conditioning
@@ -68,6 +78,9 @@ class TorchAlgorithm(ABC):
     """Which of them `bootstrap` reads."""
     policy_modules: tuple[str, ...] = ("policy",)
     """Which of them `policy_action` reads."""
+    imagines: ClassVar[bool] = False
+    imagine_modules: tuple[str, ...] = ()
+    """Which of them `imagine` reads."""
     optimiser: Optimiser
 
     def __init__(
@@ -87,6 +100,8 @@ class TorchAlgorithm(ABC):
         self.device = torch.device(device)
         self.step = 0
         self.world = 1
+        self._alone = True
+        """Until `distribute`."""
         self._labels_checked = False
         self.normaliser = Normaliser(
             spaces,
@@ -96,21 +111,27 @@ class TorchAlgorithm(ABC):
         )
         self.requires: Request = self._scaled(config.request())
         self.normaliser.to(self.device)
-        self.action_size = self.normaliser.action_size
+        history, chunk = self.requires.history, self.requires.action_chunk
+        check_chunks(chunk, spaces)
+        self.action_size = self.normaliser.action_size * max(1, chunk)
+        """Numbers of an action, or of a chunk of them, as networks read and write it."""
         self._noise = BatchNoise(self.device)
-        request = self.requires
-        tasks = () if request.tasks is None else request.tasks.names
-        conditioning = Conditioning(self.normaliser, goals=request.goals is not None, tasks=tasks)
+        goals, tasks = self.requires.goals is not None, self.requires.tasks
+        beside = Conditioning(self.normaliser, history=history, goals=goals, tasks=() if tasks is None else tasks.names)
         self._targets = TargetNetworks()
         self.target_vectors = self._targets.vectors
         with randomness.initialisation(seed, self.device):
-            discrete = isinstance(spaces.action, Discrete)
-            self.networks = NetworkFactory(self.normaliser, conditioning, config, discrete=discrete)
+            self.networks = NetworkFactory(
+                self.normaliser, beside, config, discrete=isinstance(spaces.action, Discrete), action_chunk=chunk
+            )
             self.build()
-        self._encoding = Encoding(spaces, self.normaliser, conditioning, self.networks.shared, self.device)
+        self._encoding = Encoding(spaces, self.normaliser, beside, self.networks.shared, self.device, history=history)
         self._crops = Crops(self._noise, self.normaliser.images, config.random_crop)
         self._dropout = DropoutMasks(self._noise, [self.modules[name] for name in self.optimiser.groups])
-        self._acting = Acting(spaces, self.normaliser, conditioning, self._encoding, self.device)
+        self._density = Density(spaces, self.normaliser, self._encoding)
+        self._acting = Acting(
+            spaces, self.normaliser, beside, self._encoding, self.device, history=history, action_chunk=chunk
+        )
         self._losses = compiled(self._losses_of, self.device) if compile else self._losses_of
         self._bootstrap = compiled(self._bootstrap_of, self.device) if compile else self._bootstrap_of
 
@@ -157,6 +178,13 @@ class TorchAlgorithm(ABC):
         """Actions (B, A), in [-1, 1] or one-hot; the mode where `noise`, standard normal (B, A), is None."""
         return self.policy.act(observation, noise)  # type: ignore[attr-defined]
 
+    def policy_log_prob(self, observation: Features, action: Tensor) -> Tensor | None:
+        """log π(a∣s), (B,), of actions (B, A), in [-1, 1] or one-hot, under what `policy_action` draws from by noise;
+        None where that has no density. Whoever writes another `policy_action` has none, unless it says which."""
+        own = type(self).policy_action is TorchAlgorithm.policy_action
+        density = getattr(getattr(self, "policy", None), "log_prob", None)
+        return density(observation, action) if own and density is not None else None
+
     def after_step(self) -> None:
         """What moves besides the parameters; `step` has been counted."""
         return
@@ -190,9 +218,7 @@ class TorchAlgorithm(ABC):
         for name, rate in (learning_rates or {}).items():
             options.setdefault(name, {})["lr"] = rate
         make = make or adam(config.learning_rate, device=self.device)
-        self.optimiser = Optimiser(
-            modules, make, options=options, clip=config.gradient_clip, every=every, averages=len(averages or {})
-        )
+        self.optimiser = Optimiser(modules, make, options=options, clip=config.gradient_clip, every=every)
         self.averages = Averages(averages or {}).to(self.device)
         self.modules = {**modules, "averages": self.averages} if averages else dict(modules)
 
@@ -229,8 +255,8 @@ class TorchAlgorithm(ABC):
         self._dropout.end()
         if self.config.cosine_steps:
             self.optimiser.scale_learning_rates(self._learning_rate_factors())
-        self.optimiser.step(loss, self.step, self.averages.of(metrics))
-        self.averages.value.copy_(self.optimiser.averages)
+        self.optimiser.step(loss, self.step, self._travelling(metrics))
+        metrics = self._arrived(metrics)
         self.step += 1
         self._targets.move(self.optimiser, self.step)
         self.after_step()
@@ -289,6 +315,18 @@ class TorchAlgorithm(ABC):
             labels = self.bootstrap(inputs._replace(observation=observation, next_observation=next_observation))
         return {name: label.float() for name, label in labels.items()}
 
+    def _travelling(self, metrics: Metrics) -> Tensor:
+        """What is averaged over the learners together with the gradient: what the next step's losses read and, where
+        there are several learners, all that is logged."""
+        read = self.averages.of(metrics)
+        return read if self._alone else torch.cat([read, scalars(metrics)])
+
+    def _arrived(self, metrics: Metrics) -> Metrics:
+        """The metrics as they are logged, and `averages` as the next step's losses read them."""
+        size = self.averages.value.numel()
+        self.averages.value.copy_(self.optimiser.averages[:size])
+        return metrics if self._alone else with_scalars(metrics, self.optimiser.averages[size:])
+
     def _learning_rate_factors(self) -> dict[str, float]:
         factor = half_cosine(self.step, self.config.cosine_steps)
         return {name: factor for name in self.optimiser.groups if self.decayed is None or name in self.decayed}
@@ -300,9 +338,10 @@ class TorchAlgorithm(ABC):
         return replace(request, reward_scale=scale)
 
     def distribute(self, rank: int, world: int, reduce: Reduce) -> None:
-        """Make this one of `world` learners, each with an equal slice of every batch."""
+        """Make this one of `world` learners, each of which is given an equal part of every batch."""
         self.world = world
-        self._noise.distribute(rank, world)
+        self._alone = False
+        self._noise.distribute(rank)
         self.optimiser.reduce = reduce
 
     # --- Acting ---
@@ -312,6 +351,7 @@ class TorchAlgorithm(ABC):
         self,
         observation: Observation,
         state: Any = None,
+        first: Any = None,
         *,
         key: tuple[int, int] | None = None,
         deterministic: bool = True,
@@ -319,8 +359,22 @@ class TorchAlgorithm(ABC):
         task: str | None = None,
     ) -> tuple[NDArray[Any], Any]:
         return self._acting(
-            self.policy_action, observation, state, key=key, deterministic=deterministic, goal=goal, task=task
+            self.policy_action, observation, state, first, key=key, deterministic=deterministic, goal=goal, task=task
         )
+
+    @torch.no_grad()
+    def log_prob(self, observation: Observation, action: Any) -> NDArray[np.float32] | None:
+        # One action beside one observation has none where it is planned with others, or depends on what was before, on
+        # a goal or on a task.
+        request = self.requires
+        if request.action_chunk or request.history or request.goals is not None or request.tasks is not None:
+            return None
+        return self._density(self.policy_log_prob, observation, action)
+
+    # --- Imagining ---
+
+    def imagine(self, batch: Batch[Any]) -> Batch[Any]:
+        raise LearnerError(f"imagine: {type(self).__name__} has no model of the world; use an algorithm that imagines.")
 
     # --- Weights ---
 
@@ -335,6 +389,14 @@ class TorchAlgorithm(ABC):
 
     def load_policy_weights(self, weights: Weights) -> None:
         load_flat_weights(self.modules, self.policy_modules, self._encoding.tensor(weights))
+
+    def imagine_weights(self) -> Weights:
+        return flat_weights(self.modules, self.imagine_modules)
+
+    def load_imagine_weights(self, weights: Weights) -> None:
+        load_flat_weights(self.modules, self.imagine_modules, self._encoding.tensor(weights))
+
+    # --- State ---
 
     def state_dict(self) -> dict[str, Tensor]:
         named = named_state({**self.modules, "normaliser": self.normaliser})
@@ -353,6 +415,18 @@ class TorchAlgorithm(ABC):
         self.step = int(state["step"])
         # The scale of rewards is part of what was learned.
         self.requires = self._scaled(self.config.request())
+
+    def load_modules(self, modules: Mapping[str, Mapping[str, Tensor]]) -> None:
+        check_modules(self.modules, modules)
+        for name, tensors in modules.items():
+            self.modules[name].load_state_dict(dict(tensors))
+            for target in self._targets.followers(name):
+                if target not in modules:
+                    self.modules[target].load_state_dict(self.modules[name].state_dict())
+
+    def freeze(self, names: Iterable[str]) -> None:
+        check_frozen(self.optimiser.groups, names := list(names))
+        self.optimiser.freeze(names)
 
 
 def _unserved(name: str, served: tuple[type, ...], found: Any) -> str:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.networks.encoders import VECTOR, Features
+from learners.networks.history import History
 from learners.networks.normaliser import Normaliser
 
 GOAL = "goal."
@@ -23,13 +24,17 @@ class Conditioning:
     """From features of observations, goals and tasks to those that networks read. Without goals and tasks, it changes
     nothing."""
 
-    def __init__(self, normaliser: Normaliser, *, goals: bool = False, tasks: Sequence[str] = ()) -> None:
+    def __init__(
+        self, normaliser: Normaliser, *, history: int = 0, goals: bool = False, tasks: Sequence[str] = ()
+    ) -> None:
+        """`history` is how many observations before each it is joined with already (`History`)."""
         self.goals = goals
         self.tasks = tuple(tasks)
-        pictures = dict(normaliser.images)
-        self.images = pictures | ({GOAL + name: shape for name, shape in pictures.items()} if goals else {})
+        seen = History(history)
+        of_goals = {GOAL + name: shape for name, shape in normaliser.images.items()} if goals else {}
+        self.images: dict[str, tuple[int, ...]] = seen.images(normaliser) | of_goals
         """Name to (height, width, channels)."""
-        self.vector_size = normaliser.vector_size * (1 + goals) + len(self.tasks)
+        self.vector_size = seen.vector_size(normaliser) + normaliser.vector_size * goals + len(self.tasks)
         """Numbers beside the pictures."""
 
     def __call__(self, observation: Features, goal: Features | None, task: Tensor | None) -> Features:

@@ -26,25 +26,32 @@ class NetworkFactory:
     """
 
     def __init__(
-        self, normaliser: Normaliser, conditioning: Conditioning, config: CommonConfig, *, discrete: bool
+        self,
+        normaliser: Normaliser,
+        conditioning: Conditioning,
+        config: CommonConfig,
+        *,
+        discrete: bool,
+        action_chunk: int = 0,
     ) -> None:
-        self._conditioning = conditioning
+        """Observations are as `conditioning` makes them. Actions come in chunks of so many, joined to one vector, where
+        `action_chunk` is not 0."""
+        self._images, self._vector_size = conditioning.images, conditioning.vector_size
         self._config = config
         self._discrete = discrete
         self._values: dict[str, Any] = {"layer_norm": config.layer_norm, "dropout": config.value_dropout}
         self._policies: dict[str, Any] = {"dropout": config.dropout}
-        self.action_size = normaliser.action_size
-        self.shared = self._image_encoder() if conditioning.images and config.encoder == "shared" else None
+        self.action_size = normaliser.action_size * max(1, action_chunk)
+        self.shared = self._image_encoder() if self._images and config.encoder == "shared" else None
 
     def encoder(self, *, trains_encoder: bool) -> Encoder:
         """For one network: its own, or a window to the shared one."""
         if self.shared is not None:
             return Identity(self.shared.size, detach=not trains_encoder)
-        return self._image_encoder() if self._conditioning.images else Identity(self._conditioning.vector_size)
+        return self._image_encoder() if self._images else Identity(self._vector_size)
 
     def _image_encoder(self) -> Encoder:
-        read = self._conditioning
-        return ImpalaEncoder(read.images, read.vector_size, width=self._config.encoder_width)
+        return ImpalaEncoder(self._images, self._vector_size, width=self._config.encoder_width)
 
     # --- Values ---
 

@@ -101,6 +101,11 @@ class Normaliser(nn.Module):
         """And back."""
         return self.actions.decode(action)
 
+    def log_action_scale(self) -> Tensor:
+        """The logarithm of the volume in the environment's units of a unit of the networks' actions, (): what the
+        logarithm of a density loses on its way into these units. 0 for discrete actions, which have no density."""
+        return self.actions.log_scale()
+
 
 class ContinuousActions(nn.Module):
     """[-1, 1] stands for the bounds of the space, or of the data where the space has none."""
@@ -134,6 +139,9 @@ class ContinuousActions(nn.Module):
     def decode(self, action: Tensor) -> Tensor:
         return action * self.radius + self.centre
 
+    def log_scale(self) -> Tensor:
+        return self.radius.log().sum()
+
 
 class DiscreteActions(nn.Module):
     """A one-hot vector stands for each action."""
@@ -147,6 +155,9 @@ class DiscreteActions(nn.Module):
 
     def decode(self, action: Tensor) -> Tensor:
         return action.argmax(-1) + self.start
+
+    def log_scale(self) -> Tensor:
+        return torch.zeros(())
 
 
 def _flatten(part: Tensor, rank: int) -> Tensor:

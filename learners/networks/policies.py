@@ -18,6 +18,10 @@ from learners.networks.encoders import Encoder, Features
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 
+DISCRETE_TEMPERATURE = 0.1
+"""Of draws over discrete actions by their values, in the units of the critic's output: an action worse by .1 is e times
+rarer."""
+
 
 class DeterministicPolicy(EncodedMLP):
     """Actions in [-1, 1], shape (B, A)."""
@@ -59,6 +63,12 @@ class GaussianPolicy(EncodedMLP):
         """log π(a∣s), (B,)."""
         mean, log_std = self(observation)
         return normal_log_prob(action, mean, log_std)
+
+    def log_prob_of(self, observation: Features, action: Tensor, present: Tensor) -> Tensor:
+        """log π of those elements of the action that are `present`, (B, A) of ones and zeros, whatever the others are:
+        (B,)."""
+        mean, log_std = self(observation)
+        return (normal_log_probs((action - mean) * torch.exp(-log_std), log_std) * present).sum(-1)
 
     def act(self, observation: Features, noise: Tensor | None) -> Tensor:
         """(…, B, A), clipped to [-1, 1]."""
@@ -122,6 +132,18 @@ LikelihoodPolicy = GaussianPolicy | CategoricalPolicy
 """What methods that only need log π(a∣s) of the data's actions train, by the kind of the actions."""
 
 
+def log_likelihood(policy: LikelihoodPolicy, observation: Features, action: Tensor, present: Tensor | None) -> Tensor:
+    """log π(a∣s), (B,); of a chunk, that of the actions which are `present` (`Inputs.present`).
+
+    A sum over these actions, not their mean: it is what log π says of a chunk that an episode's end has cut short, and
+    each action of the data counts the same, in however many chunks it lies and wherever in them.
+    """
+    if present is None:
+        return policy.log_prob(observation, action)
+    assert isinstance(policy, GaussianPolicy), "chunks are of continuous actions"
+    return policy.log_prob_of(observation, action, present)
+
+
 def one_hot_choice(scores: Tensor, noise: Tensor | None) -> Tensor:
     """The best of n actions as a one-hot vector; with `noise` a draw from softmax(scores).
 
@@ -134,6 +156,11 @@ def one_hot_choice(scores: Tensor, noise: Tensor | None) -> Tensor:
     return F.one_hot(scores.argmax(-1), scores.shape[-1]).to(torch.float32)
 
 
+def chosen_log_prob(scores: Tensor, action: Tensor) -> Tensor:
+    """log softmax(scores)(a), (B,), of a one-hot action (B, n): how likely `one_hot_choice` is to draw it."""
+    return F.log_softmax(scores, dim=-1).gather(-1, action.argmax(-1, keepdim=True)).squeeze(-1)
+
+
 def normal_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """Σ_A log N(x; mean, exp(log_std)²), shape (…, B)."""
     return standard_log_prob((x - mean) * torch.exp(-log_std), log_std)
@@ -141,7 +168,12 @@ def normal_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
 
 def standard_log_prob(standardised: Tensor, log_std: Tensor) -> Tensor:
     """The same for a given (x − mean) / std, as a sampler has it before it has x."""
-    return (-0.5 * standardised.square() - log_std - 0.5 * math.log(2.0 * math.pi)).sum(-1)
+    return normal_log_probs(standardised, log_std).sum(-1)
+
+
+def normal_log_probs(standardised: Tensor, log_std: Tensor) -> Tensor:
+    """Of each element, (…, A)."""
+    return -0.5 * standardised.square() - log_std - 0.5 * math.log(2.0 * math.pi)
 
 
 def tanh_log_jacobian(raw: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class OnlineStore:
     """The one writer of a store.
 
         with OnlineStore.create("runs/maze/online", spaces, provenance={"env_spec": …}) as store:
-            store.insert([("runner-3-episode-17", episode)], {"version": 4000})
+            store.insert([("runner-3-episode-17", episode)], {"versions": [4000]})
             store.evict(Eviction(max_transitions=1_000_000))
 
     Opening takes the lock, which ends with the process, and removes what a killed writer had not committed. A failed
@@ -125,27 +125,33 @@ class OnlineStore:
         """Records so far."""
         return self._state.snapshot
 
-    def insert(self, episodes: Sequence[tuple[str, Episode]], extra: Mapping[str, Any] | None = None) -> Inserted:
+    def insert(
+        self,
+        episodes: Sequence[tuple[str, Episode]],
+        extra: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    ) -> Inserted:
         """Add (id, episode) pairs, as one segment; they are on the disk when this returns.
 
         An id that was ever inserted, evicted or not, is dropped, so that a caller who does not know whether an insert
-        happened repeats it. `extra` is a small JSON object that is kept with each of the episodes, such as the version
-        of the policy that acted. Raises `DataError` for an episode that does not fit (none of the call is inserted
-        then), and for a full disk.
+        happened repeats it. `extra` is a small JSON object that is kept with each of the episodes, or one for each of
+        them, such as the versions of the policy that acted. Raises `DataError` for an episode that does not fit (none
+        of the call is inserted then), and for a full disk.
         """
         self._settle()
-        remark = _remark(extra)
+        remarks = _remarks(extra, len(episodes))
+        kept: dict[str, Mapping[str, Any]] = {}
         fresh: dict[str, Encoded] = {}
         duplicates = []
-        for name, episode in episodes:
+        for (name, episode), remark in zip(episodes, remarks, strict=True):
             if not isinstance(name, str) or not name:
                 raise DataError(f"{self.path}: found id {name!r}, expected a word that is the episode's own.")
             if name in fresh or name in self._state.numbers:
                 duplicates.append(name)
             else:
                 fresh[name] = self._layout.encode(episode, f"episode {name!r}")
+                kept[name] = remark
         if fresh:
-            self._commit_segment(fresh, remark)
+            self._commit_segment(fresh, kept)
         transitions = sum(len(encoded.episode) for encoded in fresh.values())
         return Inserted(self.snapshot, tuple(fresh), tuple(duplicates), transitions)
 
@@ -191,7 +197,7 @@ class OnlineStore:
             raise disk_error(self.path, error) from error
         self._state.refresh()
 
-    def _commit_segment(self, fresh: Mapping[str, Encoded], remark: Mapping[str, Any]) -> None:
+    def _commit_segment(self, fresh: Mapping[str, Encoded], remarks: Mapping[str, Mapping[str, Any]]) -> None:
         buffer = ShardBuffer(self._layout, sum(len(encoded.episode) + 1 for encoded in fresh.values()))
         for encoded in fresh.values():
             buffer.add(encoded)
@@ -208,7 +214,7 @@ class OnlineStore:
                     for group, file in files.items()
                 },
                 "episodes": [
-                    {"id": name, **{column: table[column][place] for column in table}, "extra": remark}
+                    {"id": name, **{column: table[column][place] for column in table}, "extra": remarks[name]}
                     for place, name in enumerate(fresh)
                 ],
                 "statistics": statistics.to_json({name: entry.entry() for name, entry in moments.items()}),
@@ -257,6 +263,15 @@ class OnlineStore:
             found = _SEGMENT_FILE.fullmatch(path.name)
             if found and (found["temporary"] or int(found["number"]) >= self._state.segments):
                 path.unlink()
+
+
+def _remarks(extra: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None, count: int) -> list[dict[str, Any]]:
+    """One for each episode."""
+    if extra is None or isinstance(extra, Mapping):
+        return [_remark(extra)] * count
+    if len(extra) != count:
+        raise DataError(f"extra: found {len(extra)} for {count} episodes, expected one for all, or one for each.")
+    return [_remark(one) for one in extra]
 
 
 def _remark(extra: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -49,6 +49,7 @@ def test_a_damaged_episode_is_left_out_and_the_run_goes_on(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         summary = run(tmp_path / "run", dataset, robot(what), monkeypatch)
+    assert caplog.text.count("the policy is shown 0 in their place") == (what == "observation")
     # Of four steps each; episodes 1, 4, 7, … are damaged, fifteen whole ones are wanted.
     assert (summary["env_steps"], summary["fresh_episodes"], summary["quarantined"]) == (60, 15, 7)
     (runner,) = summary["runners"]
@@ -91,12 +92,21 @@ def runner(environment: EnvSpec, num_envs: int) -> EnvRunner:
 def test_the_other_episodes_of_a_rollout_are_handed_over_and_counted() -> None:
     sound = runner(robot("observation", first=0, every=2), num_envs=3)
     report, episodes = sound.collect(0, 0, sound._algorithm.policy_weights(), 9)
-    assert [name for name, _ in episodes] == ["0-0-4", "0-0-5", "0-0-6"]
+    assert [fresh.id for fresh in episodes] == ["0-0-4", "0-0-5", "0-0-6"]
     assert (report.taken, report.pending, report.episodes, report.ended) == (27, 3, 3, 12)
     assert len(report.quarantined) == 3
     assert report.damaged_in_a_row == 0
     report, episodes = sound.cut()
     assert (report.episodes, report.ended, report.pending, len(episodes)) == (3, 3, 0, 3)
+
+
+def test_an_episode_tells_all_versions_of_the_weights_that_acted_in_it() -> None:
+    # Two environments, episodes of four steps: the second of each is half way when the weights change.
+    whole = runner(robot("observation", first=1000, every=1000), num_envs=2)
+    weights = whole._algorithm.policy_weights()
+    first, second = (whole.collect(0, version, weights, steps) for version, steps in ((0, 6), (8, 6)))
+    assert [fresh.versions for fresh in (*first[1], *second[1])] == [(0,), (0,), (0, 8), (0, 8), (8,), (8,)]
+    assert (first[0].version, second[0].version) == (0, 8)
 
 
 def test_one_broken_environment_among_others_is_no_reason_to_leave_the_runner_out() -> None:

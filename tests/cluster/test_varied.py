@@ -183,12 +183,16 @@ def test_other_bounds_of_actions_are_told_of(run_of: Any, caplog: pytest.LogCapt
     assert "takes actions Box (2,) float32 from -2 to 2, and the policy those of the data" in caplog.text
 
 
-def test_a_policy_sees_zero_in_the_place_of_nan(run_of: Any, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("broken", [np.nan, -np.inf, 1e39])
+def test_a_policy_sees_zero_in_the_place_of_what_float32_cannot_hold(
+    run_of: Any, caplog: pytest.LogCaptureFixture, broken: float
+) -> None:
     algorithm, _ = load_policy(run_of("Numbers"))
-    act = acting(algorithm, seed=0)
-    broken, whole = np.array([[np.nan, 0.5]]), np.array([[0.0, 0.5]])
-    np.testing.assert_array_equal(act(broken, None)[0], act(whole, None)[0])
-    act(broken, None)
+    act, first = acting(algorithm, seed=0), np.array([True])
+    expected = act(np.array([[0.0, 0.5]]), None, first)[0]
+    assert caplog.text == ""
+    for _ in range(2):
+        np.testing.assert_array_equal(act(np.array([[broken, 0.5]]), None, first)[0], expected)
     assert caplog.text.count("the policy is shown 0 in their place") == 1
 
 

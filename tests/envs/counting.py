@@ -66,7 +66,7 @@ class Parts(Counting):
         return {"names": whole[:2].astype(np.uint8), "rest": whole[2:]}
 
 
-def numbered(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+def numbered(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
     """The action is 100 times the episode, plus the step: rewards tell what was observed when it was chosen."""
     return 100.0 * observation[:, 1:2] + observation[:, 2:3], None
 
@@ -95,7 +95,8 @@ def expected(seed: int, episode: int) -> dict[str, Any]:
 
 
 def plain(episode: RecordedEpisode) -> dict[str, Any]:
-    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(episode).items()}
+    held = {name: value for name, value in vars(episode).items() if name != "versions"}
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in held.items()}
 
 
 def of(episodes: list[RecordedEpisode], seed: int) -> list[dict[str, Any]]:

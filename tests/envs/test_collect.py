@@ -139,13 +139,19 @@ def test_random_segments_have_their_length() -> None:
 def test_a_trained_policy_acts_with_batches_of_one_and_keeps_its_state(countdown: str) -> None:
     seen: list[Any] = []
 
-    def act(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
-        seen.append((observation.tolist(), state))
+    def act(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
+        seen.append((observation.tolist(), state, first.tolist()))
         return np.full((1, 1), 0.25), len(seen)
 
     episodes = list(collect(EnvSpec(countdown), ActPolicy(act, "run-1 step 10"), episodes=2, seed=0))
     assert [episode.action.tolist() for episode in episodes] == [[[0.25]] * 2, [[0.25]] * 3]
-    assert seen == [([[2, 0]], None), ([[1, 0]], 1), ([[3, 1]], None), ([[2, 1]], 3), ([[1, 1]], 4)]
+    assert seen == [
+        ([[2, 0]], None, [True]),
+        ([[1, 0]], 1, [False]),
+        ([[3, 1]], None, [True]),
+        ([[2, 1]], 3, [False]),
+        ([[1, 1]], 4, [False]),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +166,7 @@ def test_a_trained_policy_acts_with_batches_of_one_and_keeps_its_state(countdown
 )
 def test_a_trained_policy_answers_with_an_action(countdown: str, answer: Any, message: str) -> None:
     with pytest.raises(EnvError, match=message):
-        next(collect(EnvSpec(countdown), ActPolicy(lambda o, s: answer, "run-1"), episodes=1, seed=0))
+        next(collect(EnvSpec(countdown), ActPolicy(lambda o, s, f: answer, "run-1"), episodes=1, seed=0))
 
 
 @pytest.mark.parametrize(

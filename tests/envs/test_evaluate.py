@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from envs import EnvError, EnvSpec, Evaluator, evaluate
-from envs.evaluate import told_success
+from envs.guard import told_success
 
 
-def still(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+def still(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
     return np.zeros((len(observation), 1)), None
 
 
-def countdown_policy(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+def countdown_policy(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
     """Action: steps left / 10, so that an episode of n steps returns n + (n + … + 1)."""
     return observation[:, :1] / 10.0, None
 
@@ -45,7 +45,7 @@ def test_discounted_returns_by_hand(countdown: str) -> None:
 def test_any_number_of_environments_gives_the_same() -> None:
     spec = EnvSpec("Pendulum-v1", kwargs={"max_episode_steps": 30})
 
-    def swing(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+    def swing(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
         return 2.0 * observation[:, 2:] * np.sign(observation[:, :1]), None
 
     one = evaluate(spec, swing, episodes=7, seed=11, num_envs=1)
@@ -59,7 +59,7 @@ def test_any_number_of_environments_gives_the_same() -> None:
 def test_the_policy_always_sees_num_envs_rows_and_a_new_state_per_wave(countdown: str) -> None:
     seen: list[tuple[tuple[int, ...], int]] = []
 
-    def counting(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+    def counting(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
         state = 0 if state is None else state
         seen.append((observation.shape, state))
         return np.zeros((len(observation), 1)), state + 1
@@ -112,10 +112,10 @@ def test_an_environment_without_end_is_refused(countdown: str) -> None:
 
 
 def test_actions_are_clipped_and_their_shape_is_checked(countdown: str) -> None:
-    def large(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+    def large(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
         return np.full((len(observation), 1), 9.0), None
 
-    def wrong(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+    def wrong(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
         return np.zeros((len(observation), 3)), None
 
     assert evaluate(EnvSpec(countdown), large, episodes=1, seed=0).returns == (2 * 11.0,)
@@ -124,7 +124,7 @@ def test_actions_are_clipped_and_their_shape_is_checked(countdown: str) -> None:
 
 
 def test_discrete_actions() -> None:
-    def left(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+    def left(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
         return np.zeros(len(observation)), None
 
     result = evaluate(EnvSpec("CartPole-v1"), left, episodes=3, seed=0, num_envs=2)
@@ -145,22 +145,22 @@ def test_discrete_actions() -> None:
 )
 def test_what_is_no_action_does_not_reach_the_environment(countdown: str, actions: Any, message: str) -> None:
     with pytest.raises(EnvError, match=f"environment {countdown}: .*{message}"):
-        evaluate(EnvSpec(countdown), lambda observation, state: (actions, None), episodes=2, seed=3)
+        evaluate(EnvSpec(countdown), lambda observation, state, first: (actions, None), episodes=2, seed=3)
 
 
 @pytest.mark.parametrize("action", [2, -1, 0.5])
 def test_a_discrete_action_is_one_of_those_that_there_are(action: float) -> None:
     with pytest.raises(EnvError, match=rf"gave the action {action}.*, expected a whole number from 0 to 1"):
-        evaluate(EnvSpec("CartPole-v1"), lambda o, s: (np.full(10, action), None), episodes=1, seed=0)
+        evaluate(EnvSpec("CartPole-v1"), lambda o, s, f: (np.full(10, action), None), episodes=1, seed=0)
 
 
 def test_a_policy_answers_with_actions_and_its_state(countdown: str) -> None:
     with pytest.raises(EnvError, match=r"the policy gave an array \(10, 1\) of float64, expected a pair"):
-        evaluate(EnvSpec(countdown), lambda o, s: np.zeros((10, 1)), episodes=1, seed=0)  # type: ignore[arg-type,return-value]
+        evaluate(EnvSpec(countdown), lambda o, s, f: np.zeros((10, 1)), episodes=1, seed=0)  # type: ignore[arg-type,return-value]
 
 
 def test_dictionary_observations_arrive_part_by_part(countdown: str) -> None:
-    def act(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+    def act(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
         assert observation["joints"].shape == observation["goal"].shape == (4, 2)
         return (observation["joints"] + observation["goal"])[:, :1] + 0.5, None
 
@@ -172,14 +172,14 @@ def test_an_evaluator_forgets_what_it_evaluated_before() -> None:
     spec = EnvSpec("pointmaze-medium-singletask-task1-v0", kwargs={"max_episode_steps": 40})
     rng = np.random.default_rng(0)
 
-    def act(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+    def act(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
         return np.cos(observation + np.arange(2)), None
 
     positions: list[np.ndarray] = []
 
-    def watched(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+    def watched(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
         positions.append(observation[:2].copy())
-        return act(observation, state)
+        return act(observation, state, first)
 
     def trace(evaluator: Evaluator) -> np.ndarray:
         positions.clear()
@@ -188,7 +188,7 @@ def test_an_evaluator_forgets_what_it_evaluated_before() -> None:
 
     with Evaluator(spec, num_envs=2) as evaluator, Evaluator(spec, num_envs=3) as other:
         first = trace(evaluator)
-        evaluator.run(lambda o, s: (rng.uniform(-1, 1, (2, 2)), None), episodes=3, seed=90)
+        evaluator.run(lambda o, s, f: (rng.uniform(-1, 1, (2, 2)), None), episodes=3, seed=90)
         np.testing.assert_array_equal(trace(evaluator), first)
         np.testing.assert_array_equal(trace(other), first)
 

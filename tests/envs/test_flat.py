@@ -62,7 +62,7 @@ def test_keys_that_clash_are_refused():
 def test_episodes_side_by_side_are_flat_too():
     spec = EnvSpec(id_of("Nested"))
     with Rollout(spec, num_envs=2, seed=0) as rollout:
-        episodes = rollout.run(lambda observation, state: (np.zeros((2, 2)), None), 3)
+        episodes = rollout.run(lambda observation, state, first: (np.zeros((2, 2)), None), 3)
     assert len(episodes) == 2
     assert episodes[0].observation["pair.1"].shape == (4, 2)
     assert episodes[0].observation["gear.1"].shape == (4,)

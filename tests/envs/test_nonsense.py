@@ -30,7 +30,7 @@ from tests.envs.conftest import Countdown
 from tests.nonsense_envs import ENDS, ID, INFOS, OBSERVATIONS, REWARDS, SUCCESSES, TUPLES
 
 
-def still(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+def still(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
     return np.zeros((len(observation), 2)), None
 
 
@@ -191,7 +191,8 @@ def test_what_was_measured_is_not_lost_for_an_environment_that_does_not_close(ca
             raise ConnectionError("still busy")
 
     gym.register("quiver-tests/Stuck-v0", Stuck)
-    result = evaluate(EnvSpec("quiver-tests/Stuck-v0"), lambda o, s: (np.zeros((len(o), 1)), None), episodes=2, seed=0)
+    spec = EnvSpec("quiver-tests/Stuck-v0")
+    result = evaluate(spec, lambda o, s, f: (np.zeros((len(o), 1)), None), episodes=2, seed=0)
     assert result.lengths == (2, 3)
     assert "environment quiver-tests/Stuck-v0: raised ConnectionError: still busy as it was closed" in caplog.text
     gym.registry.pop("quiver-tests/Stuck-v0")

@@ -15,7 +15,7 @@ from tests.envs.counting import SPEC, Counting, Parts, expected, numbered, of, p
 MODES = list(AutoresetMode)
 
 
-def still(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+def still(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
     return np.zeros((len(observation), 1)), None
 
 
@@ -60,7 +60,7 @@ def test_processes_of_their_own_give_the_same(mode: AutoresetMode) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_dictionaries_come_part_by_part_in_the_types_of_the_space(mode: AutoresetMode) -> None:
-    def act(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+    def act(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
         assert observation["names"].shape == observation["rest"].shape == (2, 2)
         return 100.0 * observation["names"][:, 1:] + observation["rest"][:, :1], None
 
@@ -83,7 +83,7 @@ def test_dictionaries_come_part_by_part_in_the_types_of_the_space(mode: Autorese
 def test_pictures(mode: AutoresetMode) -> None:
     spec = pixel_reach.spec()
 
-    def aside(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+    def aside(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
         assert observation["pixels"].shape == (2, 24, 24, 3)
         return np.tile(np.array([[5.0, -0.5]]), (2, 1)), None
 
@@ -107,7 +107,7 @@ def test_pictures(mode: AutoresetMode) -> None:
 
 def test_the_default_makes_the_environments_of_the_spec() -> None:
     with Rollout(EnvSpec("PointMaze_UMaze-v3", kwargs={"max_episode_steps": 5}), num_envs=2, seed=0) as rollout:
-        episodes = rollout.run(lambda observation, state: (np.full((2, 2), 3.0), None), 12)
+        episodes = rollout.run(lambda observation, state, first: (np.full((2, 2), 3.0), None), 12)
         assert rollout.action_space.shape == (2,)
         assert rollout.num_envs == 2
     assert [len(episode) for episode in episodes] == [5] * 4
@@ -164,7 +164,7 @@ def test_final_observations_may_be_batches() -> None:
                 infos["final_obs"] = whole
             return observation, rewards, terminated, truncated, infos
 
-    def act(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
+    def act(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
         return observation["rest"][:, :1], None
 
     with Rollout(SPEC, seed=5, vector=lambda: Batched(side_by_side(AutoresetMode.SAME_STEP, 2, Parts)())) as rollout:
@@ -241,6 +241,71 @@ def test_an_end_at_the_limit_is_the_environments_own(countdown: str) -> None:
         ended, cut = rollout.run(still, 2)
     assert (ended.terminated.tolist(), ended.truncated.tolist()) == ([False, True], [False, False])
     assert (cut.terminated.tolist(), cut.truncated.tolist()) == ([False, False], [False, True])
+
+
+# --- Policies that remember ---
+
+
+class Remembering:
+    """Its state counts the steps of each row's episode; the action tells the count, and what the state should say."""
+
+    def __init__(self) -> None:
+        self.began: list[list[bool]] = []
+
+    def __call__(self, observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
+        assert state is not None or first.all()
+        self.began.append(first.tolist())
+        count = np.where(first, 0, 0 if state is None else state)
+        return count[:, None].astype(float), count + 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_first_marks_where_each_episode_begins(mode: AutoresetMode) -> None:
+    # Seeds 0 and 1: episodes of 1, 2, 3, 1, … and of 2, 3, 1, 2, … steps.
+    act = Remembering()
+    with Rollout(SPEC, seed=0, vector=side_by_side(mode, 2)) as rollout:
+        episodes = rollout.run(act, 5) + rollout.run(act, 8)  # what it remembers goes on in the next call
+        rollout.cut()
+        rollout.run(act, 1)
+    assert len(episodes) >= 8
+    for episode in episodes:
+        assert episode.action[:, 0].tolist() == list(range(len(episode)))
+    if mode is AutoresetMode.NEXT_STEP:  # a row that is reset has not begun, and begins with the step after
+        assert [first for first, _ in act.began[:8]] == [True, False, True, False, False, True, False, False]
+    else:
+        assert [first for first, _ in act.began[:8]] == [True, True, False, True, False, False, True, True]
+    assert act.began[-1] == [True, True]
+
+
+def test_environments_made_anew_begin_without_a_state() -> None:
+    states = []
+
+    def act(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
+        states.append((state, first.tolist()))
+        return np.zeros((1, 1)), len(states)
+
+    wire = Wire(ConnectionError("the wire is loose"), step=3)
+    with Rollout(SPEC, seed=3, vector=side_by_side(AutoresetMode.DISABLED, 1, lambda: Loose(wire))) as rollout:
+        with pytest.raises(EnvError, match="the wire is loose"):
+            rollout.run(act, 9)
+        rollout.run(act, 2)
+    assert states == [(None, [True]), (1, [True]), (2, [False]), (None, [True]), (4, [False])]
+
+
+def test_a_stream_that_is_cut_begins_anew_for_the_policy() -> None:
+    act = Remembering()
+    spec = EnvSpec("Pendulum-v1", kwargs={"max_episode_steps": 10})
+    with Rollout(spec, num_envs=1, seed=0, max_steps=4) as rollout:
+        rollout.run(act, 11)
+    assert [first for (first,) in act.began] == [step in (0, 4, 8, 10) for step in range(11)]
+
+
+def test_an_episode_tells_every_version_that_acted_in_it() -> None:
+    # Seed 0: episodes of 1, 2, 3, 1, … steps.
+    with Rollout(SPEC, seed=0, vector=side_by_side(AutoresetMode.DISABLED, 1)) as rollout:
+        episodes = rollout.run(numbered, 2, version=4) + rollout.run(numbered, 2, version=9) + rollout.run(numbered, 2)
+        episodes += rollout.run(numbered, 1, version=9)
+    assert [episode.versions for episode in episodes] == [(4,), (4, 9), (9,), (9,)]
 
 
 # --- What may go wrong ---
@@ -364,8 +429,8 @@ def test_a_reward_that_is_not_finite_is_recorded_in_its_own_episode() -> None:
 
 
 def test_an_action_that_is_no_number_does_not_reach_the_environment() -> None:
-    def broken(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
-        actions, _ = numbered(observation, state)
+    def broken(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
+        actions, _ = numbered(observation, state, first)
         return np.where(observation[:, :1] == 6, np.nan, actions), None
 
     with Rollout(SPEC, seed=5, vector=side_by_side(AutoresetMode.DISABLED)) as rollout:
@@ -387,32 +452,31 @@ class Blind(Counting):
         return {"names": whole[:2].astype(np.uint8), "rest": np.array(rest)}
 
 
-def test_a_policy_never_sees_a_number_that_is_not_finite() -> None:
+def test_numbers_that_are_not_finite_are_shown_and_recorded_as_they_come() -> None:
     seen = []
 
-    def watching(observation: Any, state: Any) -> tuple[np.ndarray, Any]:
-        seen.append(observation["rest"].tolist())
+    def watching(observation: Any, state: Any, first: Any) -> tuple[np.ndarray, Any]:
+        seen.append(observation["rest"].copy())
         return np.zeros((2, 1)), None
 
     with Rollout(SPEC, seed=4, vector=side_by_side(AutoresetMode.DISABLED, 2, Blind)) as rollout:
         episodes = rollout.run(watching, 3)
-    assert seen == [[[1, 2, 3], [1, 2, 3]], [[0, 0, 0], [0, 0, 0]], [[1, 2, 3], [1, 2, 3]]]
+    broken, whole = [np.nan, -np.inf, 1e39], [1.0, 2.0, 3.0]
+    np.testing.assert_array_equal(seen, [[whole, whole], [broken, broken], [whole, whole]])
     np.testing.assert_array_equal(episodes[0].observation["rest"][1], [np.nan, -np.inf, 1e39])
 
 
 def test_a_bad_policy_is_refused_without_a_step() -> None:
     with Rollout(SPEC, seed=5, vector=side_by_side(AutoresetMode.DISABLED)) as rollout:
         with pytest.raises(EnvError, match=r"gave actions \(3, 2\), expected \(3, 1\)"):
-            rollout.run(lambda observation, state: (np.zeros((3, 2)), None), 1)
-        with pytest.raises(EnvError, match=r"the policy keeps a state \(int\) between steps, expected None"):
-            rollout.run(lambda observation, state: (np.zeros((3, 1)), 7), 1)
+            rollout.run(lambda observation, state, first: (np.zeros((3, 2)), None), 1)
         assert rollout.steps_taken == 0
         assert of(rollout.run(numbered, 3), 5) == [expected(5, 0)]
 
 
 def test_discrete_actions() -> None:
     with Rollout(EnvSpec("CartPole-v1"), num_envs=2, seed=0) as rollout:
-        episodes = rollout.run(lambda observation, state: (np.array([0, 1]), None), 30)
+        episodes = rollout.run(lambda observation, state, first: (np.array([0, 1]), None), 30)
     assert {tuple(np.unique(episode.action)) for episode in episodes} == {(0,), (1,)}
     assert all(episode.action.dtype == np.int64 and episode.action.ndim == 1 for episode in episodes)
     assert all(7 < len(episode) < 12 for episode in episodes)  # pushed one way, the pole falls at once

@@ -9,7 +9,7 @@ from envs import EnvError, EnvSpec, Rollout, make_vector
 CART = EnvSpec("CartPole-v1", {"max_episode_steps": 30})
 
 
-def right(observation, state):
+def right(observation, state, first):
     return np.ones(len(observation), np.int64), state
 
 

@@ -24,6 +24,8 @@ def random_batch(spaces: Spaces, request: Request, count: int = 8, sequence: int
         length = 1 + np.arange(count) % STEPS
         mask = (np.arange(STEPS) < length[:, None]).astype(np.uint8)
         terminated = ends[:, None] & (np.arange(STEPS) == length[:, None] - 1)
+    seen = (*lead, request.history + 1) if request.history else lead
+    done = (*lead, request.action_chunk) if request.action_chunk else lead
     reward = generator.uniform(size=lead).astype(np.float32)
     discount = np.float32(0.99) * (1 - terminated).astype(np.float32)
     extras: dict[str, Any] = {
@@ -32,20 +34,27 @@ def random_batch(spaces: Spaces, request: Request, count: int = 8, sequence: int
         "has_next_action": 1 - terminated.astype(np.uint8),
     }
     return Batch(
-        observation=sample(spaces.observation, lead, generator),
-        action=sample(spaces.action, lead, generator),
+        observation=sample(spaces.observation, seen, generator),
+        action=sample(spaces.action, done, generator),
         reward=reward if mask is None else reward * mask,
         discount=discount if mask is None else discount * mask,
-        next_observation=sample(spaces.observation, lead, generator),
+        next_observation=sample(spaces.observation, seen, generator),
         terminated=terminated.astype(np.uint8),
         truncated=np.zeros(lead, np.uint8),
         index=np.arange(count),
-        mask=mask,
+        mask=mask if not request.action_chunk else first_of(count, request.action_chunk),
+        history_mask=first_of(count, request.history + 1)[:, ::-1].copy() if request.history else None,
+        next_history_mask=first_of(count, request.history + 1)[:, ::-1].copy() if request.history else None,
         extras={name: extras[name] for name in request.columns},
         goal=None if request.goals is None else sample(spaces.observation, lead, generator),
         task=None if request.tasks is None else np.arange(count) % len(request.tasks.names),
         key=(0, sequence),
     )
+
+
+def first_of(count: int, length: int) -> np.ndarray:
+    """uint8 (count, length): the first 1, 2, … of each row are ones."""
+    return (np.arange(length) <= (np.arange(count) % length)[:, None]).astype(np.uint8)
 
 
 def sample(space: Space, lead: tuple[int, ...], generator: np.random.Generator) -> Any:

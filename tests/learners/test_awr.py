@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import learners
-from learners.awr import per_step, td_lambda_returns
 from learners.base.inputs import Inputs
 from learners.errors import LearnerError
+from learners.losses import per_step, td_lambda_returns
 from replay.batch import Batch, Request
 from replay.spaces import Box, Dict, Image, Spaces
 from tests.learners.batches import random_batch

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import learners
-from learners.bc import squared_error
 from learners.errors import LearnerError
+from learners.losses import squared_error
 from tests.learners.constants import make_inputs, zero_
 
 

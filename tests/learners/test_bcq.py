@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import learners
-from learners.bcq import Perturbation, soft_clipped_q
+from learners.bcq import Perturbation
 from learners.errors import LearnerError
+from learners.losses import soft_clipped_q
 from replay.spaces import Box, Spaces
 from tests.learners.constants import constant_, linear_, make_inputs, zero_
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import learners
-from learners.bear import maximum_mean_discrepancy, multiplier_loss
 from learners.errors import LearnerError
+from learners.losses import maximum_mean_discrepancy, multiplier_loss
 from replay.spaces import Box, Spaces
 from tests.learners.constants import constant_, linear_, make_inputs, zero_
 

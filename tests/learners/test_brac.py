@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import learners
-from learners.brac import kl_estimate
 from learners.errors import LearnerError
+from learners.losses import kl_estimate
 from learners.networks.policies import TanhGaussianPolicy
 from replay.spaces import Box, Spaces
 from tests.learners.constants import constant_, linear_, make_inputs, zero_

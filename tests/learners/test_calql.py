@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import learners
-from learners.calql import calibrated
 from learners.errors import LearnerError
+from learners.losses import calibrated
 from replay.spaces import Box, Discrete, Spaces
 from tests.learners.constants import constant_, make_inputs, zero_
 from tests.learners.tabular import BEST, believed_and_achieved, narrow_log, solution, train

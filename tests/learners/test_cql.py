@@ -10,9 +10,8 @@ import pytest
 import torch
 
 import learners
-from learners.cql import conservative_gap, lagrange_loss
 from learners.errors import LearnerError
-from learners.losses import soft_policy_loss, temperature_loss
+from learners.losses import conservative_gap, lagrange_loss, soft_policy_loss, temperature_loss
 from learners.networks.policies import TanhGaussianPolicy
 from replay.spaces import Box, Spaces
 from tests.learners.constants import constant_, linear_, make_inputs, zero_

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import learners
-from learners.discrete_bcq import imitation_loss, supported
+from learners.losses import imitation_loss, supported
 from replay.spaces import Box, Discrete, Spaces
 from tests.learners.constants import make_inputs, zero_
 from tests.learners.discrete_tabular import BEST, BROKEN, achieved, believed, chosen, partial_log, solution, train

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import learners
-from learners.discrete_cql import DiscreteCQL, exact_gap
+from learners.discrete_cql import DiscreteCQL
+from learners.losses import exact_gap
 from replay.spaces import Box, Discrete, Spaces
 from tests.learners.constants import make_inputs, zero_
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import learners
-from learners.edac import gradient_similarity
 from learners.errors import LearnerError
+from learners.losses import gradient_similarity
 from replay.spaces import Box, Spaces
 from tests.learners.constants import constant_, linear_, make_inputs, zero_
 

@@ -7,7 +7,7 @@ import torch
 
 import learners
 from learners.errors import LearnerError
-from learners.fql import between, flow_action, policy_loss
+from learners.losses import between, distilled_policy_loss, flow_action
 from tests.learners.constants import constant_, linear_, make_inputs, zero_
 
 
@@ -54,7 +54,9 @@ def test_the_flow_takes_euler_steps_from_time_0():
 def test_the_policy_is_drawn_up_the_critic_and_to_the_flow():
     action, behaviour = torch.tensor([[0.5, 0.0]]), torch.tensor([[0.1, 0.2]])
     # 10·(.4² + .2²)/2 − .5·3
-    assert policy_loss(torch.tensor([3.0]), action, behaviour, 0.5, 10.0).tolist() == pytest.approx([1.0 - 1.5])
+    assert distilled_policy_loss(torch.tensor([3.0]), action, behaviour, 0.5, 10.0).tolist() == pytest.approx(
+        [1.0 - 1.5]
+    )
 
 
 def test_losses_of_constant_networks(spaces):

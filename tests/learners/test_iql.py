@@ -9,7 +9,7 @@ import torch
 
 import learners
 from learners.errors import LearnerError
-from learners.iql import advantage_weight, expectile_loss
+from learners.losses import advantage_weight, expectile_loss
 from tests.learners.constants import constant_, make_inputs, zero_
 
 

@@ -9,7 +9,7 @@ import torch
 
 import learners
 from learners.errors import LearnerError
-from learners.msg import lower_confidence_bound
+from learners.losses import lower_confidence_bound
 from replay.spaces import Box, Spaces
 from tests.learners.constants import constant_, linear_, make_inputs, zero_
 

@@ -168,8 +168,8 @@ def test_a_half_cosine_falls_from_one_to_nothing():
 
 
 def test_averages_travel_behind_the_gradient_and_are_not_clipped(modules):
-    optimiser = Optimiser(modules, adam(0.1, device=CPU), clip=1e-3, averages=2)
-    other = torch.zeros_like(optimiser.gradient)
+    optimiser = Optimiser(modules, adam(0.1, device=CPU), clip=1e-3)
+    other = torch.zeros(len(optimiser.vector) + 2)
     other[-2:] = torch.tensor([6.0, 0.0])
     optimiser.reduce = lambda gradient: gradient.add_(other).div_(2)
     optimiser.step(loss_of(modules), averages=torch.tensor([2.0, 100.0]))

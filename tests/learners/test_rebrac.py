@@ -7,7 +7,7 @@ import torch
 
 import learners
 from learners.errors import LearnerError
-from learners.rebrac import squared_distance
+from learners.losses import squared_distance
 from tests.learners.constants import constant_, linear_, make_inputs, zero_
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import learners
-from learners.base.deterministic import smoothed
 from learners.errors import LearnerError
+from learners.losses import smoothed
 from tests.learners.constants import constant_, linear_, make_inputs, zero_
 
 

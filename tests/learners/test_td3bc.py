@@ -8,9 +8,8 @@ import pytest
 import torch
 
 import learners
-from learners.base.deterministic import q_magnitude
 from learners.errors import LearnerError
-from learners.td3bc import cloning_policy_loss
+from learners.losses import cloning_policy_loss, q_magnitude
 from tests.learners.constants import constant_, linear_, make_inputs, zero_
 
 

@@ -83,6 +83,16 @@ def test_what_is_inserted_can_be_read(store, episode):
     }  # fmt: skip
 
 
+def test_each_episode_may_have_a_remark_of_its_own(store, episode):
+    given = named(episode, 4, 7, 1)
+    store.insert(given[:1])
+    store.insert([given[0], *given[1:]], [{"versions": [1]}, {"versions": [1, 2]}, {"versions": [2]}])
+    rows = OnlineReader(store.path).rows_since(0)
+    assert [row.get("versions") for row in rows] == [None, [1, 2], [2]]
+    with pytest.raises(DataError, match="extra: found 1 for 3 episodes, expected one for all, or one for each"):
+        store.insert(given, [{}])
+
+
 def test_an_id_is_inserted_once_for_ever(store, episode):
     a, b, c = named(episode, 3, 4, 5)
     assert store.insert([a, b, a]) == Inserted(1, ("e0", "e1"), ("e0",), 7)
