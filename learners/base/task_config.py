@@ -31,12 +31,14 @@ class TaskConfig(CommonConfig):
             if getattr(self, name) and not self.tasks:
                 raise LearnerError(f"{name}: found {shown(getattr(self, name))} without tasks; name some.")
         try:
-            self.request()
+            self._tasks()
         except DataError as error:
             raise LearnerError(str(error)) from error
 
     def request(self) -> Request:
-        request = super().request()
+        return replace(super().request(), tasks=self._tasks())
+
+    def _tasks(self) -> Tasks | None:
         if not self.tasks:
-            return request
-        return replace(request, tasks=Tasks(self.tasks, self.task_rewards, self.impersonation, self.balance_tasks))
+            return None
+        return Tasks(self.tasks, self.task_rewards, self.impersonation, self.balance_tasks)
