@@ -20,16 +20,22 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import _common as bench
 import numpy as np
 import torch
+from rich.console import Console
 
+from cluster.actor_plan import plan_actors
 from cluster.actors import Actors
 from cluster.build import AlgorithmSpec
-from cluster.options import Recipe, Role, Topology
-from cluster.routing import Assembly, assemble
+from cluster.claim import Claim
+from cluster.gathered import Gathered
+from cluster.options import Cadence, Recipe, Role, Topology
+from cluster.routing import assemble
+from cluster.run import Run
 from replay import Batch, Dataset, Request, View, draw
 
 CLAIM = 2.0
@@ -111,22 +117,24 @@ class Served:
         self._view: View = dataset.view()
         recipe = Recipe(((str(dataset.path), None),), "bc", fused=True)
         topology = Topology(replay_shards=Role(count=shards))
-        names = [*(f"replay_shard-{number}" for number in range(shards)), "learner-0"]
-        self._backend = RayBackend(topology, [Place(name, Role(num_cpus=0.5)) for name in names], threads=1)
         spec = AlgorithmSpec("bc", {}, dataset.spaces, None, 0)
-        self._actors = Actors(self._backend, spec, recipe, topology, self._view, REQUEST, None)
+        claim = Claim(Path("nowhere"), resume=False)
+        run = Run(recipe, topology, Cadence(), claim, Console(), spec, REQUEST, self._view, self._view)
+        plan = plan_actors(run)
+        places = [Place(actor.name, Role(num_cpus=0.5)) for actor in plan]
+        self._backend = RayBackend(topology, places, threads=1)
+        self._actors = Actors(self._backend, run, plan)
         self._sequence = itertools.count()
 
-    def _ask(self, sequence: int, count: int) -> tuple[Assembly, list[Any]]:
+    def _ask(self, sequence: int, count: int) -> Gathered:
         rows = draw(self._view, seed=0, sequence=sequence, count=count)
         return self._actors.gather(rows)
 
-    def _receive(self, asked: tuple[Assembly, list[Any]]) -> Batch[np.ndarray]:
+    def _receive(self, asked: Gathered) -> Batch[np.ndarray]:
         import ray
 
-        assembly, parts = asked
         # All parts at once, as an actor's arguments are resolved.
-        return assemble(assembly, ray.get(parts))
+        return assemble(asked.assembly, ray.get(asked.parts))
 
     def rate(self, count: int, seconds: float) -> float:
         flying = deque(self._ask(next(self._sequence), count) for _ in range(self._in_flight))

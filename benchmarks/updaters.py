@@ -16,17 +16,22 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import _common as bench
+from rich.console import Console
 
 from cluster import process
+from cluster.actor_plan import ActorPlan, plan_actors
 from cluster.actors import Actors
 from cluster.backends.backend import Backend
 from cluster.backends.serial_backend import SerialBackend
 from cluster.build import AlgorithmSpec
+from cluster.claim import Claim
 from cluster.loop import IN_FLIGHT, Listeners, Loop
 from cluster.options import Cadence, Recipe, Role, Topology
+from cluster.run import Run
 from cluster.schedule import Schedule
 from cluster.source import LogSource
 from learners.algorithm import Algorithm, Targets
@@ -130,10 +135,10 @@ def against_fused(dataset: Dataset, options: Any) -> dict[str, list[float]]:
     recipe = _recipe(dataset, options.steps, options.batch, options.chunk_steps, options.depth)
     fused = replace(recipe, fused=True)
     spec = AlgorithmSpec("qtopt", {}, dataset.spaces, None, 0)
-    labelled = Run(dataset, spec, recipe, options.two)
+    labelled = KeptActors(dataset, spec, recipe, options.two)
     runs = {
-        "fused, one process": Run(dataset, spec, fused, 0, serial=True),
-        "fused, Ray": Run(dataset, spec, fused, 0),
+        "fused, one process": KeptActors(dataset, spec, fused, 0, serial=True),
+        "fused, Ray": KeptActors(dataset, spec, fused, 0),
         f"{options.two} updaters": labelled,
     }
     for run in runs.values():
@@ -147,12 +152,12 @@ def against_fused(dataset: Dataset, options: Any) -> dict[str, list[float]]:
 
 
 def growing(dataset: Dataset, options: Any) -> dict[int, list[float]]:
-    """Steps per second by number of updaters, each label taking a fixed time. One actors, of which some are used."""
+    """Steps per second by number of updaters, each label taking a fixed time. Of one set of actors, some are used."""
     most = max(options.updaters)
     spec = WaitingSpec("qtopt", SMALL, dataset.spaces, None, 0, delay=options.delay)
     # Filling and emptying the pipeline takes D chunks each, of which nothing is measured.
     steps = {number: options.waits * number + 3 * most for number in options.updaters}
-    run = Run(dataset, spec, _recipe(dataset, max(steps.values()), options.batch, 1, most), most)
+    run = KeptActors(dataset, spec, _recipe(dataset, max(steps.values()), options.batch, 1, most), most)
     run.rate(recipe=replace(run.recipe, steps=4 * most))  # nothing is measured of the first steps
     contestants: dict[str, Callable[[], float]] = {
         str(number): lambda number=number: run.rate(  # type: ignore[misc]
@@ -180,24 +185,28 @@ def _staleness(chunk_steps: int, depth: int) -> float:
     return Schedule(10_000, chunk_steps, depth).staleness(1_000)
 
 
-class Run:
-    """A actors that is kept, and the product's loop over it as often as one likes."""
+class KeptActors:
+    """Actors that are kept, and the product's loop over it as often as one likes."""
 
     def __init__(
         self, dataset: Dataset, spec: AlgorithmSpec, recipe: Recipe, updaters: int, *, serial: bool = False
     ) -> None:
         self.recipe = recipe
-        self._view = dataset.view()
+        view = dataset.view()
         request = spec.create("cpu").requires
         topology = Topology(serial=serial, bellman_updaters=Role(count=updaters))
-        self._backend = SerialBackend() if serial else _ray_backend(topology, updaters)
-        self._actors = Actors(self._backend, spec, recipe, topology, self._view, request, None)
+        cadence = Cadence(validate_every=0, checkpoint_every=0)
+        claim = Claim(Path("nowhere"), resume=False)
+        self._run = Run(recipe, topology, cadence, claim, Console(), spec, request, view, view)
+        plan = plan_actors(self._run)
+        self._backend = SerialBackend() if serial else _ray_backend(topology, plan)
+        self._actors = Actors(self._backend, self._run, plan)
         self.labelled_by: list[int] = []
 
     def rate(self, updaters: int | None = None, *, recipe: Recipe | None = None) -> float:
         """Steps per second with the first so many updaters (all, if None), while the pipeline is full.
 
-        `recipe` may have fewer steps than the actors was made for, not more.
+        `recipe` may have fewer steps than the actors were made for, not more.
         """
         recipe = recipe or self.recipe
         actors = copy.copy(self._actors)
@@ -209,8 +218,8 @@ class Run:
             evaluated=lambda *_: None,
             checkpointed=lambda *_: None,
         )
-        cadence = Cadence(validate_every=0, checkpoint_every=0)
-        loop = Loop(actors, LogSource(actors, self._view, recipe), recipe, cadence, listeners, late_chunk_seconds=30.0)
+        run = replace(self._run, recipe=recipe)
+        loop = Loop(run, actors, LogSource(run, actors), listeners)
         loop.run(None)
         self.labelled_by = loop.labelled_by
         return _steady(seen, 0 if recipe.fused else recipe.depth)
@@ -226,13 +235,12 @@ def _steady(seen: Sequence[tuple[float, int]], depth: int) -> float:
     return (seen[last][1] - seen[first][1]) / (seen[last][0] - seen[first][0])
 
 
-def _ray_backend(topology: Topology, updaters: int) -> Backend:
+def _ray_backend(topology: Topology, plan: ActorPlan) -> Backend:
     from cluster.backends.ray_backend import RayBackend
     from cluster.backends.room import Place
 
-    names = ["replay_shard-0", "learner-0", *(f"bellman_updater-{number}" for number in range(updaters))]
-    # Small shares in Ray's books: several crews live side by side, and take turns.
-    return RayBackend(topology, [Place(name, Role(num_cpus=0.1)) for name in names], threads=1)
+    # Small shares in Ray's books: the actors of several runs live side by side, and take turns.
+    return RayBackend(topology, [Place(actor.name, Role(num_cpus=0.1)) for actor in plan], threads=1)
 
 
 if __name__ == "__main__":

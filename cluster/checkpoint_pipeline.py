@@ -1,10 +1,11 @@
 """What a checkpoint holds besides the learner, `pipeline.safetensors`, held to what the run that goes on will take.
 
-    weights.VERSION                 published weights by which chunks are still to be labelled
+    weights.VERSION                 published weights by which chunks are still to be labelled, or rows imagined
     evaluation.STEP                 those of evaluations that were under way
     rows.CHUNK.DRAW.FIELD           draws that were made by priorities which have changed since
     priorities.NAME                 of the transitions
     buffer.NUMBER.batch.… targets.… labelled rows that later steps take part in
+    imagined.batch.…                imagined rows that later steps may draw, the oldest first
 
 The record's hash tells damage. This tells a file that somebody made for another run, or by hand.
 """
@@ -51,14 +52,15 @@ def check_pipeline(
 
     `view` is that of the logs, which draws by priorities are from.
     """
-    schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
+    schedule = recipe.schedule
     chunk = -(-start.step // recipe.chunk_steps)
     expected: dict[str, Kind] = {}
-    if not recipe.fused:
-        layout = _layout_of(algorithm.target_weights())
+    if not recipe.fused or recipe.imagine_every is not None:
+        layout = _layout_of(algorithm.imagine_weights() if recipe.fused else algorithm.target_weights())
         present = [name for name in start.pipeline if re.fullmatch(r"weights\.\d{1,18}", name, re.ASCII)]
-        needed = [f"weights.{version}" for version in range(schedule.version_for(chunk), chunk + 1)]
-        expected |= dict.fromkeys([*present, *needed], layout)
+        versions = range(schedule.version_for(chunk), chunk + 1)
+        needed = [version for version in versions if not recipe.fused or schedule.imagined_by(version)]
+        expected |= dict.fromkeys([*present, *(f"weights.{version}" for version in needed)], layout)
     policy = _layout_of(algorithm.policy_weights())
     expected |= {name: policy for name in start.pipeline if re.fullmatch(r"evaluation\.\d{1,18}", name, re.ASCII)}
     if recipe.priority_exponent > 0:
@@ -66,11 +68,15 @@ def check_pipeline(
         expected |= _priorities(view) | _draws(start.pipeline, schedule, chunk, recipe.batch_size, algorithm.requires)
     if recipe.label_reuse > 1:
         expected |= _buffer(start.pipeline, schedule, chunk, recipe, spaces, algorithm.requires)
+    if recipe.imagined_capacity is not None and chunk > 0:
+        expected |= _imagined(start.pipeline, recipe.imagined_capacity, spaces, algorithm.requires)
     _check(where, start.pipeline, expected)
     if recipe.priority_exponent > 0 and view is not None:
         _check_draws(where, start.pipeline, view, schedule, recipe.seed, algorithm.requires)
     if recipe.label_reuse > 1:
         _check_buffer(where, start.pipeline, algorithm, spaces)
+    if recipe.imagined_capacity is not None and chunk > 0:
+        _check_values(where, start.pipeline, "imagined.", spaces)
 
 
 def _priorities(view: View) -> dict[str, Kind]:
@@ -104,31 +110,52 @@ def _buffer(
     pipeline: Arrays, schedule: Schedule, chunk: int, recipe: Recipe, spaces: Spaces, request: Request
 ) -> dict[str, Kind]:
     """The last chunks' rows. Labels are as they are: `_check_buffer` compares them with those of the algorithm."""
-    columns = {name: (leaf.dtype, leaf.shape) for name, leaf in observation_columns(spaces.observation).items()}
-    step: dict[str, Kind] = {"action": (spaces.action.dtype, spaces.action.shape)}
-    step |= columns | {f"next_{name}": column for name, column in columns.items()}
-    step |= dict.fromkeys(("reward", "discount"), ("float32", ()))
-    step |= dict.fromkeys(("terminated", "truncated"), ("uint8", ()))
-    if request.kind != "transitions":
-        step["mask"] = ("uint8", ())
-    if request.goals is not None:
-        step |= {name.replace("observation", "goal", 1): column for name, column in columns.items()}
-    row: dict[str, Kind] = {"index": ("int64", ())}
-    if request.tasks is not None:
-        row["task"] = ("int64", ())
-    if recipe.priority_exponent > 0:
-        row["weight"] = ("float32", ())
     expected: dict[str, Kind] = {}
     for number, entered in enumerate(range(max(0, chunk - recipe.label_reuse), chunk)):
         rows, prefix = len(schedule.draws_of(entered)) * recipe.batch_size, f"buffer.{number:03d}."
-        reward = pipeline.get(f"{prefix}batch.reward")
-        # Windows and episodes have a second dimension, as long as the longest of the chunk.
-        lead = (rows,) if request.kind == "transitions" or reward is None else (rows, *reward.shape[1:2])
-        expected |= {f"{prefix}batch.{name}": (dtype, (*lead, *shape)) for name, (dtype, shape) in step.items()}
-        expected |= {f"{prefix}batch.{name}": (dtype, (rows, *shape)) for name, (dtype, shape) in row.items()}
+        expected |= _batch(pipeline, prefix, rows, spaces, request)
+        if recipe.priority_exponent > 0:
+            expected[f"{prefix}batch.weight"] = ("float32", (rows,))
         for name, array in pipeline.items():
-            if name.startswith((f"{prefix}targets.", f"{prefix}batch.extras.")):
+            if name.startswith(f"{prefix}targets."):
                 expected[name] = (array.dtype.name, (rows, *array.shape[1:]))
+    return expected
+
+
+def _imagined(pipeline: Arrays, capacity: int, spaces: Spaces, request: Request) -> dict[str, Kind]:
+    """As many rows as there are rewards, up to what the ring holds."""
+    reward = pipeline.get("imagined.batch.reward")
+    rows = 1 if reward is None or not reward.shape else min(max(len(reward), 1), capacity)
+    return _batch(pipeline, "imagined.", rows, spaces, request)
+
+
+def _batch(pipeline: Arrays, prefix: str, rows: int, spaces: Spaces, request: Request) -> dict[str, Kind]:
+    """The columns of so many rows as they are in a batch of the run."""
+    leaves = observation_columns(spaces.observation)
+    past = (request.history + 1,) if request.history else ()
+    chunk_of = (request.action_chunk,) if request.action_chunk else ()
+    columns = {name: (leaf.dtype, (*past, *leaf.shape)) for name, leaf in leaves.items()}
+    step: dict[str, Kind] = {"action": (spaces.action.dtype, (*chunk_of, *spaces.action.shape))}
+    step |= columns | {f"next_{name}": column for name, column in columns.items()}
+    step |= dict.fromkeys(("reward", "discount"), ("float32", ()))
+    step |= dict.fromkeys(("terminated", "truncated"), ("uint8", ()))
+    if request.kind != "transitions" or chunk_of:
+        step["mask"] = ("uint8", chunk_of)
+    if past:
+        step |= dict.fromkeys(("history_mask", "next_history_mask"), ("uint8", past))
+    if request.goals is not None:
+        step |= {name.replace("observation", "goal", 1): (leaf.dtype, leaf.shape) for name, leaf in leaves.items()}
+    row: dict[str, Kind] = {"index": ("int64", ())}
+    if request.tasks is not None:
+        row["task"] = ("int64", ())
+    reward = pipeline.get(f"{prefix}batch.reward")
+    # Windows and episodes have a second dimension, as long as the longest of the chunk.
+    lead = (rows,) if request.kind == "transitions" or reward is None else (rows, *reward.shape[1:2])
+    expected = {f"{prefix}batch.{name}": (dtype, (*lead, *shape)) for name, (dtype, shape) in step.items()}
+    expected |= {f"{prefix}batch.{name}": (dtype, (rows, *shape)) for name, (dtype, shape) in row.items()}
+    for name, array in pipeline.items():
+        if name.startswith(f"{prefix}batch.extras."):
+            expected[name] = (array.dtype.name, (rows, *array.shape[1:]))
     return expected
 
 
@@ -173,16 +200,7 @@ def _check_draws(where: Path, pipeline: Arrays, view: View, schedule: Schedule, 
 def _check_buffer(where: Path, pipeline: Arrays, algorithm: Algorithm, spaces: Spaces) -> None:
     """Labels must be named and shaped as those that the algorithm computes."""
     for prefix in sorted({name[: len("buffer.000.")] for name in pipeline if name.startswith("buffer.")}):
-        action = pipeline[f"{prefix}batch.action"]
-        if isinstance(spaces.action, Discrete):
-            first, mask = spaces.action.start, pipeline.get(f"{prefix}batch.mask")
-            action = action if mask is None else action[mask > 0]  # padding is none of them
-            if not ((action >= first) & (action < first + spaces.action.n)).all():
-                raise _refusal(where, f"{prefix}batch.action", "holds an action that is none of the space's")
-        for name in ("discount", "terminated", "truncated"):
-            array = pipeline[f"{prefix}batch.{name}"]
-            if not ((array >= 0) & (array <= 1)).all():
-                raise _refusal(where, f"{prefix}batch.{name}", "holds a number that is not from 0 to 1")
+        _check_values(where, pipeline, prefix, spaces)
         chunk = chunk_from_arrays(pipeline, prefix)
         made = algorithm.targets(chunk.batch.rows(0, 1, key=(0, 0)))
         labels = {f"{prefix}targets.{name}": _layout_of(label) for name, label in made.items()}
@@ -193,6 +211,20 @@ def _check_buffer(where: Path, pipeline: Arrays, algorithm: Algorithm, spaces: S
             array = pipeline[name]
             if (array.dtype.name, array.shape[1:]) != (dtype, shape[1:]):
                 raise _refusal(where, name, f"is {array.dtype.name} {array.shape}, expected {dtype} (…, {shape[1:]})")
+
+
+def _check_values(where: Path, pipeline: Arrays, prefix: str, spaces: Spaces) -> None:
+    """Actions must be some of the space's, discounts and ends from 0 to 1."""
+    action = pipeline[f"{prefix}batch.action"]
+    if isinstance(spaces.action, Discrete):
+        first, mask = spaces.action.start, pipeline.get(f"{prefix}batch.mask")
+        action = action if mask is None else action[mask > 0]  # padding is none of them
+        if not ((action >= first) & (action < first + spaces.action.n)).all():
+            raise _refusal(where, f"{prefix}batch.action", "holds an action that is none of the space's")
+    for name in ("discount", "terminated", "truncated"):
+        array = pipeline[f"{prefix}batch.{name}"]
+        if not ((array >= 0) & (array <= 1)).all():
+            raise _refusal(where, f"{prefix}batch.{name}", "holds a number that is not from 0 to 1")
 
 
 def _layout_of(array: Any) -> Kind:

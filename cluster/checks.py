@@ -28,9 +28,14 @@ def rows_here(recipe: Recipe, topology: Topology) -> int:
 
 
 def check_algorithm(algorithm: Algorithm, recipe: Recipe, topology: Topology) -> None:
-    """Raises `RunError` for updaters without anything to compute, and for batches that learners cannot share."""
+    """Raises `RunError` for updaters without anything to compute, for imagining without a model, and for batches that
+    learners cannot share."""
     if not recipe.fused and not algorithm.has_targets:
         raise RunError(f"--updaters: {recipe.algorithm} has no targets to compute; leave the option out.")
+    if recipe.imagine_every is not None and not algorithm.imagines:
+        raise RunError(f"--imagine-every: {recipe.algorithm} has no model to imagine by; leave it out.")
+    if recipe.imagine_every is not None and topology.learners.count > 1:
+        raise RunError("--learners: imagined transitions are one learner's; leave the option out.")
     if recipe.batch_size % topology.learners.count:
         raise RunError(f"--batch-size: {recipe.batch_size} does not divide by --learners {topology.learners.count}.")
 
@@ -70,9 +75,9 @@ def check_actors(actors: Actors, *, allow_mixed: bool) -> dict[str, str]:
     in the last bits, and shard actors whose pictures may differ, unless `allow_mixed`.
     """
     backend = actors.backend
-    others = [*actors.evaluators, actors.writer, *actors.runners]
+    others = [*actors.evaluators, *actors.writers, *actors.runners]
     shards = [backend.call(shard, "fingerprint") for shard in actors.shards]
-    waiting = [backend.call(actor, "ready") for actor in others if actor is not None]
+    waiting = [backend.call(actor, "ready") for actor in others]
     fingerprints = [backend.call(updater, "fingerprint") for updater in actors.updaters]
     ours: dict[str, str] = backend.get(actors.learners.ask("fingerprint"))
     for reference in waiting:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,15 @@ from rich.console import Console
 
 import envs
 from cluster import checkpoint, process
-from cluster.actors import Actors, OnlineSpec
 from cluster.backends.placement import settle_devices
 from cluster.build import AlgorithmSpec
 from cluster.checkpoint import Arrays, Checkpoint
 from cluster.checks import check_algorithm, check_environment, check_interaction, rows_here
 from cluster.claim import Claim
 from cluster.datasets import Weighted, describe_dataset, open_datasets, places
-from cluster.episode_log import EpisodeLog
+from cluster.diagnostics import held_batches, validation_view
 from cluster.errors import RunError
-from cluster.execute import Plan, execute
+from cluster.execute import execute
 from cluster.footprint import check_batches, check_environments
 from cluster.online_source import OnlineSource
 from cluster.options import Cadence, OnlineRecipe, Recipe, Topology, as_json
@@ -30,9 +28,10 @@ from cluster.restarts import RunResult
 from cluster.resume import check_kind, check_recipe, resume_point
 from cluster.roles.env_runner import RunnerSpec
 from cluster.roles.evaluator import EvaluationSpec
+from cluster.run import Interaction, Run
 from cluster.run_folder import plain, spaces_to_json
-from cluster.snapshots import Snapshots, check_snapshots
-from cluster.train import DIAGNOSTIC_BATCHES, hold_diagnostics, patience_with, validation_view
+from cluster.snapshots import check_snapshots
+from cluster.train import patience_with
 from envs import EnvSpec, Exploration
 from learners.algorithm import Algorithm
 from learners.errors import LearnerError
@@ -97,9 +96,10 @@ def finetune(
         check_algorithm(algorithm, recipe, topology)
         if recipe.shards_per_draw is not None:
             raise RunError("--shards-per-draw: draws of fine-tuning are from all shards; leave the option out.")
-        validation = validation_view(datasets, recipe) if datasets else None
-        held = DIAGNOSTIC_BATCHES * ((logged is not None) + (validation is not None))
-        check_batches(recipe, topology, spaces, algorithm, logged, held=held)
+        if recipe.imagine_every is not None:
+            raise RunError("--imagine-every: transitions are imagined in runs on logs alone; leave it out.")
+        validation = validation_view(datasets, recipe)
+        check_batches(recipe, topology, spaces, algorithm, logged, held=held_batches(logged, validation))
         check_environments(online, topology)
         exploration = Exploration(online.noise, online.random_probability)
         patience = patience_with(topology, "finetune", run)
@@ -149,25 +149,23 @@ def finetune(
             recipe.threads,
             patience,
         )
-        interaction = OnlineSpec(str(store), eviction, runner)
-
-        @contextmanager
-        def source(actors: Actors) -> Iterator[OnlineSource]:
-            with (
-                closing(Snapshots(claim.folder.snapshots)) as snapshots,
-                closing(EpisodeLog(claim.folder.episodes, reader.rows_since(0))) as episodes,
-            ):
-                yield OnlineSource(
-                    actors, logged, recipe, online, mixing, reader, snapshots, episodes, stalled_seconds=stalled_seconds
-                )
-
-        return execute(
-            Plan(recipe, topology, cadence, spec, algorithm.requires, view, evaluation, config, start, interaction),
+        made = Run(
+            recipe,
+            topology,
+            cadence,
             claim,
             console,
-            source=source,
-            prepare=lambda actors: None if logged is None else hold_diagnostics(actors, logged, validation, recipe),
+            spec,
+            algorithm.requires,
+            view,
+            logged,
+            validation,
+            evaluation,
+            Interaction(online, str(store), eviction, runner, mixing, stalled_seconds),
+            config,
+            start,
         )
+        return execute(made, lambda run, actors: OnlineSource(run, actors, reader))
 
 
 def _create(spec: AlgorithmSpec, beginning: Beginning | None, rows: int) -> Algorithm:

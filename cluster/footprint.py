@@ -7,7 +7,6 @@ import math
 from cluster.backends.placement import joins_a_cluster
 from cluster.loop import IN_FLIGHT
 from cluster.options import OnlineRecipe, Recipe, Topology
-from cluster.schedule import Schedule
 from learners.algorithm import Algorithm
 from replay.batch import Request
 from replay.memory import require
@@ -29,14 +28,15 @@ def check_batches(
     if joins_a_cluster(topology):
         return
     request = algorithm.requires
-    schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
+    schedule = recipe.schedule
     ahead = max(recipe.depth, IN_FLIGHT if recipe.fused and not recipe.priority_exponent else 0)
     ahead = min(ahead, schedule.chunks - 1)
     draws = len(schedule.draws_of(0)) * (ahead + 1)
     if recipe.label_reuse > 1:
         draws += len(schedule.steps_of(0))  # the train buffer
-    rows = recipe.batch_size * (draws + held)
-    weights = algorithm.target_weights().nbytes * (min(recipe.depth, schedule.chunks) + 1)
+    rows = recipe.batch_size * (draws + held) + (recipe.imagined_capacity or 0)
+    published = algorithm.imagine_weights() if recipe.fused else algorithm.target_weights()
+    weights = published.nbytes * (min(recipe.depth, schedule.chunks) + 1)
     require(
         rows * row_bytes(spaces, request, view) + weights,
         f"--batch-size {recipe.batch_size}, --chunk-steps {recipe.chunk_steps}, --depth {recipe.depth}",

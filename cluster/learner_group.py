@@ -1,4 +1,4 @@
-"""One learner, or several that share every batch: seen by the loop as one."""
+"""One learner, or several, each of which has its rows of every batch: seen by the loop as one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from cluster.actor_plan import PlannedActor
 from cluster.backends.backend import Actor, Backend, LearnerDiedError, Reference
-from cluster.build import AlgorithmSpec
 from cluster.errors import RunError
-from cluster.options import Recipe, Role
-from cluster.roles.learner import Learner
-from replay.view import View
+from cluster.gathered import Gathered
 
 DEATH_TIMEOUT = 30.0
 """Seconds for the death of a rank to become known, after another's reduction failed."""
@@ -24,26 +22,42 @@ class LearnerGroup:
     the others, too.
     """
 
-    def __init__(self, backend: Backend, spec: AlgorithmSpec, recipe: Recipe, role: Role, view: View | None) -> None:
+    def __init__(self, backend: Backend, planned: Sequence[PlannedActor]) -> None:
         self._backend = backend
         self._unanswered: list[Reference] = []
         """Reports of chunks that the ranks have, where there are several."""
         self._actors: list[Actor] = [
-            backend.start(
-                f"learner-{rank}", Learner, role, spec, recipe, recipe.device, view, role.count, restartable=False
-            )
-            for rank in range(role.count)
+            backend.start(actor.name, actor.role, *actor.arguments, restartable=actor.restartable) for actor in planned
         ]
-        if role.count > 1:
+        if self.count > 1:
             meeting = backend.call(self._actors[0], "meeting_point")
-            self._all([backend.call(actor, "join", n, role.count, meeting) for n, actor in enumerate(self._actors)])
+            self._all([backend.call(actor, "join", n, self.count, meeting) for n, actor in enumerate(self._actors)])
 
-    def train(self, method: str, chunk: int, *arguments: Any) -> tuple[Reference, Reference]:
-        """References to the chunk's report and to the weights published after it."""
-        calls = [self._backend.call(actor, method, chunk, *arguments, returns=2) for actor in self._actors]
-        if len(self._actors) > 1:
-            self._unanswered += [report for report, _ in calls]
+    @property
+    def count(self) -> int:
+        return len(self._actors)
+
+    def train(self, chunk: int, labelled: Sequence[Reference]) -> tuple[Reference, Reference]:
+        """Each rank trains on its labelled rows of a chunk. References to the report, and to the weights after it."""
+        calls = [
+            self._backend.call(actor, "train", chunk, rows, returns=2)
+            for actor, rows in zip(self._actors, labelled, strict=True)
+        ]
+        self._expect([report for report, _ in calls])
         return calls[0][0], calls[0][1]
+
+    def train_fused(self, chunk: int, gathered: Sequence[Gathered]) -> Reference:
+        """Each rank trains on its rows of a chunk, by its own labels: a reference to the report. No weights travel."""
+        reports = [
+            self._backend.call(actor, "train_fused", chunk, rows.assembly, *rows.parts)
+            for actor, rows in zip(self._actors, gathered, strict=True)
+        ]
+        self._expect(reports)
+        return reports[0]
+
+    def _expect(self, reports: Sequence[Reference]) -> None:
+        if self.count > 1:
+            self._unanswered += reports
 
     def ask(self, method: str, *arguments: Any) -> Reference:
         """A reference to rank 0's answer."""
@@ -92,7 +106,7 @@ class LearnerGroup:
         except (LearnerDiedError, RunError):
             raise
         except RuntimeError:
-            if len(self._actors) > 1:
+            if self.count > 1:
                 self._await_death()
             raise
 

@@ -6,10 +6,9 @@ schedule alone, so the same loop gives the same parameters over any backend and 
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,11 @@ from numpy.typing import NDArray
 from cluster.actors import Actors
 from cluster.backends.backend import ActorEndedError, Reference
 from cluster.checkpoint import Checkpoint
-from cluster.options import Cadence, Recipe
-from cluster.routing import Assembly
-from cluster.schedule import Schedule
+from cluster.gathered import Gathered
+from cluster.imagination import Imagination
+from cluster.run import Run
 from cluster.source import Source
+from cluster.updater_pool import PendingLabels, UpdaterPool
 from envs import EnvError
 from replay.rows import Rows, concatenate_rows
 
@@ -30,23 +30,17 @@ IN_FLIGHT = 2
 
 
 @dataclass(frozen=True)
-class PendingLabels:
-    """A labelling call in flight."""
-
-    updater: int
-    reference: Reference
-    since: float
-
-
-@dataclass
 class PendingChunk:
-    """A chunk on its way: its rows, and its labels where updaters make them."""
+    """A chunk that was asked for and is not trained yet."""
 
     rows: list[Rows]
-    assembly: Assembly
-    parts: list[Reference]
-    labels: list[PendingLabels] = field(default_factory=list)
-    """More than one where the first was late."""
+    """Its draws, where they cannot be repeated."""
+    gathered: list[Gathered]
+    """The rows of each learner, where it computes its own labels; else nothing."""
+    labels: PendingLabels | None
+    """Those of all learners, where updaters make them."""
+    imagined: list[PendingLabels]
+    """Imagined rows that the learner is given before it trains on the chunk."""
 
 
 @dataclass(frozen=True)
@@ -74,35 +68,29 @@ class Listeners:
 class Loop:
     """From one checkpoint (or the beginning) to the last step."""
 
-    def __init__(
-        self,
-        actors: Actors,
-        source: Source,
-        recipe: Recipe,
-        cadence: Cadence,
-        listeners: Listeners,
-        *,
-        late_chunk_seconds: float,
-    ) -> None:
-        self._actors, self._backend = actors, actors.backend
-        self._source = source
-        self._recipe, self._cadence, self._listeners = recipe, cadence, listeners
-        self._schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
-        self._prioritised = recipe.priority_exponent > 0
+    def __init__(self, run: Run, actors: Actors, source: Source, listeners: Listeners) -> None:
+        self._actors, self._backend, self._source = actors, actors.backend, source
+        self._recipe, self._cadence, self._listeners = run.recipe, run.cadence, listeners
+        self._schedule = run.recipe.schedule
+        self._prioritised = run.recipe.priority_exponent > 0
         # Rows alone depend on nothing: a fused run asks for them a little ahead, however shallow its pipeline.
-        self._ahead = recipe.depth if self._prioritised or not recipe.fused else max(recipe.depth, IN_FLIGHT)
-        self._late = late_chunk_seconds
-        self._durations: deque[float] = deque(maxlen=50)
+        alone = run.recipe.fused and not self._prioritised and run.recipe.imagine_every is None
+        self._ahead = max(run.recipe.depth, IN_FLIGHT) if alone else run.recipe.depth
+        self._updaters = UpdaterPool(actors.updaters, actors.backend, late_seconds=run.topology.late_chunk_seconds)
+        self._imagination = Imagination(run, actors, self._updaters)
         self._pending_chunks: dict[int, PendingChunk] = {}
-        self._owed: list[PendingLabels] = []
         self._versions: dict[int, Reference] = {}
+        """Published weights that chunks are still to be labelled, or transitions imagined, with."""
         self._pending: deque[Callable[[], None]] = deque()
         self._evaluations: dict[int, Evaluation] = {}
         self._next_request = self._next_train = 0
-        self.labelled_by = [0] * len(actors.updaters)
-        """Chunks that each updater labelled and the learner took."""
         self.evaluated_by = [0] * len(actors.evaluators)
         """Evaluations that each evaluator was asked for."""
+
+    @property
+    def labelled_by(self) -> list[int]:
+        """Chunks that each updater labelled and the learner took, and batches that it imagined."""
+        return self._updaters.answered_by
 
     def run(self, start: Checkpoint | None) -> None:
         """Raises `LearnerDiedError` where it must be run again from the last checkpoint."""
@@ -126,7 +114,10 @@ class Loop:
             learners.tell("restore", start.learner, pipeline)
         self._source.begin(0 if start is None else start.step)
         if start is None or start.step == 0:
-            self._versions[0] = learners.ask("target_weights")
+            if not self._recipe.fused:
+                self._versions[0] = learners.ask("target_weights")
+            elif self._schedule.imagined_by(0):
+                self._versions[0] = learners.ask("imagine_weights")
             if self._actors.evaluators:
                 self._evaluate(0, learners.ask("policy_weights"))
                 # In one process it is there: an environment that cannot be used ends the run before it begins.
@@ -158,75 +149,67 @@ class Loop:
 
     def _ask(self, chunk: int, drawn: list[Rows] | None = None) -> None:
         """Start on a chunk: its rows, and its labels from the version that the schedule names."""
-        rows = self._source.draw(chunk, self._schedule.draws_of(chunk)) if drawn is None else drawn
-        assembly, parts = self._actors.gather(concatenate_rows(rows), self._source.snapshot(chunk))
-        self._pending_chunks[chunk] = PendingChunk(rows if self._prioritised else [], assembly, parts)
-        if not self._recipe.fused:
-            self._ask_label(chunk, self._freest(()))
-
-    def _ask_label(self, chunk: int, updater: int) -> None:
-        asked, version = self._pending_chunks[chunk], self._schedule.version_for(chunk)
-        reference = self._backend.call(
-            self._actors.updaters[updater],
+        draws = self._schedule.draws_of(chunk)
+        rows = self._source.draw(chunk, draws) if drawn is None else drawn
+        snapshot, ranks = self._source.snapshot(chunk), self._actors.learners.count
+        version = self._schedule.version_for(chunk)
+        if self._recipe.fused:
+            imagined = []
+            if self._schedule.imagines(chunk):
+                imagined = self._imagination.ask(chunk, version, self._versions[version])
+            of_ranks = [rows_of_rank(rows, rank, ranks) for rank in range(ranks)]
+            gathered = [self._actors.gather(concatenate_rows(part), snapshot) for part in of_ranks]
+            self._pending_chunks[chunk] = PendingChunk(self._kept(rows), gathered, None, imagined)
+            return
+        whole = self._actors.gather(concatenate_rows(rows), snapshot)
+        labels = self._updaters.ask(
             "label",
             version,
             self._versions[version],
             self._recipe.seed,
-            self._schedule.draws_of(chunk),
-            asked.assembly,
-            *asked.parts,
+            draws,
+            self._parts,
+            whole.assembly,
+            *whole.parts,
+            returns=self._parts,
         )
-        asked.labels.append(PendingLabels(updater, reference, time.monotonic()))
+        self._pending_chunks[chunk] = PendingChunk(self._kept(rows), [], labels, [])
 
-    def _freest(self, excluded: tuple[int, ...]) -> int:
-        """The updater with the fewest chunks on its desk; among equals, the one that has done the least.
+    def _kept(self, rows: list[Rows]) -> list[Rows]:
+        """Draws that cannot be repeated, for a checkpoint: those by priorities, which change."""
+        return rows if self._prioritised else []
 
-        One that still owes a chunk somebody else had to label comes last: it may be swapping, or cut off.
-        """
-        self._owed = [label for label in self._owed if not self._backend.wait([label.reference], 0.0)]
-        owing = [label.updater for label in self._owed]
-        busy = [label.updater for asked in self._pending_chunks.values() for label in asked.labels]
-        candidates = [number for number in range(len(self._actors.updaters)) if number not in excluded]
-        return min(candidates, key=lambda n: (owing.count(n), busy.count(n), self.labelled_by[n], n))
+    @property
+    def _parts(self) -> int:
+        """How many a labelled chunk is divided into: one for each learner, unless a step's rows may be any of the train
+        buffer's, which every learner then has whole."""
+        return 1 if self._recipe.label_reuse > 1 else self._actors.learners.count
 
     # --- Training ---
 
     def _train(self, chunk: int) -> None:
-        asked = self._pending_chunks[chunk]
-        if self._recipe.fused:
-            report, weights = self._actors.learners.train("train_fused", chunk, asked.assembly, *asked.parts)
+        asked, learners = self._pending_chunks[chunk], self._actors.learners
+        if asked.imagined:
+            rows = [self._updaters.answer(pending, learners.check)[0] for pending in asked.imagined]
+            entered = learners.ask("remember", *rows)
+            self._pending.append(lambda: learners.get(entered))
+        if asked.labels is None:
+            report = learners.train_fused(chunk, asked.gathered)
+            if self._schedule.imagined_by(chunk + 1):
+                self._versions[chunk + 1] = learners.ask("imagine_weights")
         else:
-            labels = self._labels(chunk)
-            report, weights = self._actors.learners.train("train", chunk, labels)
+            labelled = self._updaters.answer(asked.labels, learners.check)
+            labelled = labelled if len(labelled) == learners.count else labelled * learners.count
+            report, self._versions[chunk + 1] = learners.train(chunk, labelled)
         del self._pending_chunks[chunk]
-        self._versions[chunk + 1] = weights
         for version in [v for v in self._versions if v < self._schedule.version_for(chunk + 1)]:
             del self._versions[version]
         done = self._schedule.steps_of(chunk).stop
         self._source.trained(done)
         beside = self._source.metrics()
-        self._pending.append(lambda: self._listeners.trained(done, self._actors.learners.get(report).metrics | beside))
+        self._pending.append(lambda: self._listeners.trained(done, learners.get(report).metrics | beside))
         while len(self._pending) > IN_FLIGHT:
             self._pending.popleft()()
-
-    def _labels(self, chunk: int) -> Reference:
-        """The chunk's labels, from whichever updater answers first."""
-        asked = self._pending_chunks[chunk]
-        while True:
-            patience = self._late
-            if self._durations:
-                patience = max(patience, 3.0 * float(np.median(self._durations)))
-            ready = self._backend.wait([label.reference for label in asked.labels], patience)
-            for label in asked.labels:
-                if any(label.reference is found for found in ready):
-                    self._durations.append(time.monotonic() - label.since)
-                    self.labelled_by[label.updater] += 1
-                    self._owed += [other for other in asked.labels if other is not label]
-                    return label.reference
-            self._actors.learners.check()
-            tried = tuple(label.updater for label in asked.labels)
-            if len(tried) < len(self._actors.updaters):
-                self._ask_label(chunk, self._freest(tried))
 
     # --- After a chunk ---
 
@@ -248,9 +231,9 @@ class Loop:
         failure = self._failure_of_evaluations()
         algorithm, pipeline = self._actors.learners.get(state)
         self._source.checkpointing()
-        chunk = self._next_train
-        for version in [] if self._recipe.fused else range(self._schedule.version_for(chunk), chunk + 1):
-            pipeline[f"weights.{version}"] = self._backend.get(self._versions[version])
+        for version in range(self._schedule.version_for(self._next_train), self._next_train + 1):
+            if version in self._versions:
+                pipeline[f"weights.{version}"] = self._backend.get(self._versions[version])
         for step, evaluation in self._evaluations.items():
             pipeline[f"evaluation.{step}"] = self._backend.get(evaluation.weights)
         if self._prioritised:
@@ -290,6 +273,14 @@ class Loop:
         """Wait for everything the learner has been told to do."""
         while self._pending:
             self._pending.popleft()()
+
+
+def rows_of_rank(rows: list[Rows], rank: int, ranks: int) -> list[Rows]:
+    """The rows of one of the learners: an equal part of each draw, in their order."""
+    if ranks == 1:
+        return rows
+    shares = [len(drawn) // ranks for drawn in rows]
+    return [drawn.take(slice(rank * share, (rank + 1) * share)) for drawn, share in zip(rows, shares, strict=True)]
 
 
 def _rows_to_arrays(rows: list[Rows], prefix: str) -> dict[str, NDArray[Any]]:

@@ -6,21 +6,22 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cluster.actors import Actors
-from cluster.backends.backend import Backend, Reference
+from cluster.backends.backend import Reference
 from cluster.episode_log import EpisodeLog
 from cluster.errors import RunError
-from cluster.options import OnlineRecipe, Recipe
 from cluster.roles.env_runner import RolloutReport, next_sequence
+from cluster.run import Run
 from cluster.runner_pool import RunnerPool
-from cluster.schedule import Schedule
 from cluster.snapshots import Snapshots
-from replay.mixing import Mixing, draw_mixed
+from cluster.source import Source
+from replay.mixing import draw_mixed
 from replay.online.store import Inserted, OnlineReader
 from replay.rows import Rows
 from replay.view import ALL, View
@@ -43,46 +44,43 @@ class _Insert:
     acknowledgement: Reference
 
 
-class OnlineSource:
+class OnlineSource(Source):
     """What a chunk may see is the journal's prefix that is recorded for it, whenever its rows are asked for again."""
 
-    def __init__(
-        self,
-        actors: Actors,
-        logged: View | None,
-        recipe: Recipe,
-        online: OnlineRecipe,
-        mixing: Mixing,
-        reader: OnlineReader,
-        snapshots: Snapshots,
-        episodes: EpisodeLog,
-        *,
-        stalled_seconds: float,
-    ) -> None:
-        self._actors, self._logged, self._recipe, self._online = actors, logged, recipe, online
-        self._backend: Backend = actors.backend
-        self._schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
-        self._limiter = online.limiter(recipe.chunk_steps, len(actors.runners))
-        self._mixing = mixing
-        self._reader, self._snapshots, self._episodes = reader, snapshots, episodes
+    def __init__(self, run: Run, actors: Actors, reader: OnlineReader) -> None:
+        interaction = run.interaction
+        assert interaction is not None
+        self._recipe, self._online, self._mixing = run.recipe, interaction.recipe, interaction.mixing
+        self._logged, self._request = run.logged, run.request
+        self._actors, self._backend = actors, actors.backend
+        self._schedule = run.recipe.schedule
+        self._limiter = self._online.limiter(run.recipe.chunk_steps, len(actors.runners))
+        self._reader = reader
+        with ExitStack() as opened:
+            self._snapshots = opened.enter_context(closing(Snapshots(run.folder.snapshots)))
+            self._episodes = opened.enter_context(closing(EpisodeLog(run.folder.episodes, reader.rows_since(0))))
+            self._opened = opened.pop_all()
         self._pool = RunnerPool(
             actors.runners,
-            self._backend,
-            online.envs_per_runner,
-            online.rollout_steps,
+            actors.backend,
+            self._online.envs_per_runner,
+            self._online.rollout_steps,
             first_sequence=next_sequence(reader.ids),
-            stalled_seconds=stalled_seconds,
+            stalled_seconds=interaction.stalled_seconds,
         )
         self._inserts: deque[_Insert] = deque()
         self._weights: tuple[int, Reference] | None = None
         self._publishing: tuple[int, Reference] | None = None
-        self._asked = max((self._schedule.steps_of(chunk).stop for chunk in snapshots), default=0)
+        self._asked = max((self._schedule.steps_of(chunk).stop for chunk in self._snapshots), default=0)
         self._done = 0
         self._fresh: tuple[int, View | None] = (-1, None)
         self._staleness: deque[int] = deque(maxlen=20)
         self._share = 0.0
         self._waited = 0.0
         self._duplicates = 0
+
+    def close(self) -> None:
+        self._opened.close()
 
     # --- What the loop asks ---
 
@@ -136,7 +134,7 @@ class OnlineSource:
                     seed=self._recipe.seed,
                     sequence=sequence,
                     count=self._recipe.batch_size,
-                    request=self._actors.request,
+                    request=self._request,
                 )
             )
         return drawn
@@ -203,7 +201,7 @@ class OnlineSource:
     def _received(self, report: RolloutReport, episodes: Reference) -> None:
         self._staleness.append(self._done - report.version)
         if report.episodes:
-            acknowledgement = self._backend.call(self._actors.writer, "insert", episodes, report.runner)
+            acknowledgement = self._backend.call(self._actors.writers[0], "insert", episodes, report.runner)
             self._inserts.append(_Insert(report, acknowledgement))
 
     def _acknowledged(self, insert: _Insert) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from cluster import ranges
 from cluster.errors import RunError
 from cluster.limiter import SamplesToInserts, gradient_steps
+from cluster.schedule import Schedule
 from cluster.settings import ADDRESS, DEVICE, EXPRESSION, NAME, PATH, VECTORIZATION, Held, hold
+from replay.mixing import fresh_count
 from replay.ranges import Range
 
 
@@ -40,6 +43,14 @@ class Recipe:
     importance_exponent: ranges.ImportanceExponent = 0.4
     shards_per_draw: ranges.ShardsPerDraw = None
     """Limits how many shards one draw touches, on large clusters."""
+    imagine_every: ranges.ImagineEvery = None
+    """Gradient steps from one imagination to the next, the first before step 0, where the algorithm has a model."""
+    imagine_starts: ranges.ImagineStarts = None
+    """Logged transitions of whose states each imagination makes new ones."""
+    imagined_capacity: ranges.ImaginedCapacity = None
+    """Imagined transitions kept: the oldest go first."""
+    imagined_share: ranges.ImaginedShare = None
+    """Of imagined transitions in each batch: over many batches exactly this."""
     device: Annotated[str, DEVICE] = "cpu"
     compile: bool = False
     threads: ranges.Threads = 1
@@ -53,6 +64,44 @@ class Recipe:
             )
         if self.fused and self.label_reuse > 1:
             raise RunError("--label-reuse: a fused run has no labels to reuse; add --updaters 1 or more.")
+        self._check_imagining()
+
+    def _check_imagining(self) -> None:
+        every, share = self.imagine_every, self.imagined_share
+        for name in ("imagine_starts", "imagined_capacity", "imagined_share"):
+            option, given = f"--{name.replace('_', '-')}", getattr(self, name)
+            if every is None and given is not None:
+                raise RunError(
+                    f"{option}: found {given}, but nothing is imagined without --imagine-every; leave it out."
+                )
+            if every is not None and given is None:
+                raise RunError(f"{option}: not given, expected with --imagine-every {every}; give it.")
+        if every is None or share is None:
+            return
+        if every % self.chunk_steps:
+            raise RunError(f"--imagine-every: found {every}, expected a multiple of --chunk-steps {self.chunk_steps}.")
+        if not self.fused or self.priority_exponent > 0:
+            raise RunError(
+                "--imagine-every: expected a fused run without --priority-exponent: the learner, which holds what was "
+                "imagined, computes the labels."
+            )
+        if math.ceil(share * self.batch_size) >= self.batch_size:
+            raise RunError(
+                f"--imagined-share: {share:g} of --batch-size {self.batch_size} leaves no logged transitions; lower it."
+            )
+
+    @property
+    def schedule(self) -> Schedule:
+        """Which steps, draws and weights each chunk takes."""
+        return Schedule(self.steps, self.chunk_steps, self.depth, self.label_reuse, self.imagine_every or 0)
+
+    def imagined_rows(self, step: int) -> int:
+        """How many of a step's rows are imagined."""
+        return fresh_count(self.imagined_share or 0.0, step, self.batch_size)
+
+    def logged_rows(self, step: int) -> int:
+        """How many of a step's rows are drawn from the logs."""
+        return self.batch_size - self.imagined_rows(step)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,13 @@ Threads = Annotated[int, Range(1, 1_024)]
 DATASETS = Range(0, 1e12, above=True, entries=10_000)
 """Of their weights, and how many there may be."""
 
+MOST_IMAGINED = 1_000_000_000
+"""Rows that a learner holds in its memory."""
+ImagineEvery = Annotated[int | None, Range(1, MOST_STEPS)]
+ImagineStarts = Annotated[int | None, Range(1, 2**24)]
+ImaginedCapacity = Annotated[int | None, Range(1, MOST_IMAGINED)]
+ImaginedShare = Annotated[float | None, Range(0, 1, above=True, below=True)]
+
 # --- Interaction ---
 
 UpdatesPerStep = Annotated[float, Range(0, 10_000, above=True)]

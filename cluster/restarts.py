@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from cluster import checkpoint
 from cluster.actors import Actors
 from cluster.backends.backend import LearnerDiedError
 from cluster.checkpoint import Checkpoint
 from cluster.errors import RunError
 from cluster.loop import Listeners, Loop
-from cluster.options import Cadence, Recipe, Topology
+from cluster.options import Cadence
 from cluster.reporter import Reporter, score
+from cluster.run import Run
 from cluster.run_folder import MetricsWriter, RunFolder
-from cluster.schedule import Schedule
 from cluster.source import Source
 
 logger = logging.getLogger(__name__)
@@ -34,35 +32,22 @@ class RunResult:
     summary: dict[str, Any]
 
 
-def run_with_restarts(
-    actors: Actors,
-    source: Source,
-    recipe: Recipe,
-    topology: Topology,
-    cadence: Cadence,
-    folder: RunFolder,
-    start: Checkpoint | None,
-    console: Console,
-    *,
-    prepare: Callable[[], None],
-) -> RunResult:
+def run_with_restarts(run: Run, actors: Actors, source: Source, *, renew: Callable[[], None]) -> RunResult:
     """Run the loop; where the learner dies, again from the last checkpoint, a bounded number of times.
 
-    `start` is where it begins (None: at the algorithm's own beginning). `prepare` tells each new learner what it needs
-    besides. Raises `RunError` where the learner dies too often.
+    `renew` starts the learners anew. Raises `RunError` where the learner dies too often.
     """
-    beginning = start
-    schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
+    folder, start = run.folder, run.start
     history = {"learner_restarts": 0, "seconds": 0.0, "best": None} | (start.history if start else {})
     died = False
     while True:
         writer = MetricsWriter(folder, offset=start.metrics_offset if start else 0, step=start.step if start else 0)
         reporter = Reporter(
             writer,
-            schedule,
-            cadence,
-            console,
-            fused=recipe.fused,
+            run.recipe.schedule,
+            run.cadence,
+            run.console,
+            fused=run.recipe.fused,
             start=start.step if start else 0,
             seconds=history["seconds"],
             restarts=history["learner_restarts"],
@@ -70,35 +55,33 @@ def run_with_restarts(
             gauges=actors.backend.gauges,
         )
         with reporter:
-            listeners = _listeners(reporter, folder, cadence, history)
-            loop = Loop(actors, source, recipe, cadence, listeners, late_chunk_seconds=topology.late_chunk_seconds)
+            loop = Loop(run, actors, source, _listeners(reporter, folder, run.cadence, history))
             try:
                 if died:
-                    actors.restart_learners()
-                prepare()
+                    renew()
                 loop.run(start)
-                summary = _summary(actors, source, recipe, loop, reporter, history)
+                summary = _summary(run, actors, source, loop, reporter, history)
             except LearnerDiedError as error:
                 history["learner_restarts"] += 1
-                if history["learner_restarts"] > topology.max_restarts:
+                if history["learner_restarts"] > run.topology.max_restarts:
                     raise RunError(
                         f"{folder.path}: the learner died {history['learner_restarts']} times ({error}). "
                         "Find out why (memory?), then go on with --resume."
                     ) from error
                 logger.warning("the learner died; going on from the last checkpoint (%s)", error)
-                start = checkpoint.latest(folder.checkpoints) or beginning
+                start = checkpoint.latest(folder.checkpoints) or run.start
                 died = True
                 continue
             folder.write_summary(summary)
-            return RunResult(folder.path, recipe.steps, reporter.evaluations, summary)
+            return RunResult(folder.path, run.recipe.steps, reporter.evaluations, summary)
 
 
 def _summary(
-    actors: Actors, source: Source, recipe: Recipe, loop: Loop, reporter: Reporter, history: dict[str, Any]
+    run: Run, actors: Actors, source: Source, loop: Loop, reporter: Reporter, history: dict[str, Any]
 ) -> dict[str, Any]:
     served = [actors.backend.get(actors.backend.call(shard, "rows_served")) for shard in actors.shards]
     return {
-        "steps": recipe.steps,
+        "steps": run.recipe.steps,
         "seconds": round(reporter.seconds(), 3),
         "nodes": actors.backend.nodes(),
         "shards": [{"name": f"replay_shard-{n}", "rows": rows} for n, rows in enumerate(served)],

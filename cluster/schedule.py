@@ -19,6 +19,8 @@ class Schedule:
     """D."""
     label_reuse: int = 1
     """u: a chunk of K steps draws K/u batches."""
+    imagine_every: int = 0
+    """Gradient steps, whole chunks of them, from one imagination to the next; 0: none."""
 
     @property
     def chunks(self) -> int:
@@ -37,6 +39,15 @@ class Schedule:
     def version_for(self, chunk: int) -> int:
         """The version that labels a chunk; version v is the weights before chunk v."""
         return max(0, chunk - self.depth)
+
+    def imagines(self, chunk: int) -> bool:
+        """Whether transitions are imagined that the steps from this chunk on may draw. Its version is that of the
+        chunk's labels, `version_for`."""
+        return self.imagine_every > 0 and chunk * self.chunk_steps % self.imagine_every == 0
+
+    def imagined_by(self, version: int) -> bool:
+        """Whether any chunk's transitions are imagined with this version."""
+        return self.imagine_every > 0 and (version == 0 or self.imagines(version + self.depth))
 
     def staleness(self, chunk: int) -> float:
         """The mean age, in gradient steps, of the weights that label a chunk."""

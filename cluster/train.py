@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
-from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,32 +10,24 @@ from rich.console import Console
 
 import envs
 from cluster import process
-from cluster.actors import Actors
 from cluster.backends.placement import settle_devices
 from cluster.build import AlgorithmSpec
 from cluster.checks import check_algorithm, check_environment, rows_here
 from cluster.claim import Claim
-from cluster.datasets import Weighted, describe_dataset, open_datasets, places
+from cluster.datasets import describe_dataset, open_datasets, places
+from cluster.diagnostics import held_batches, validation_view
 from cluster.errors import RunError
-from cluster.execute import Plan, execute
+from cluster.execute import execute
 from cluster.footprint import check_batches
 from cluster.options import Cadence, Recipe, Topology, as_json
 from cluster.restarts import RunResult
 from cluster.resume import check_kind, check_recipe, resume_point
 from cluster.roles.evaluator import EvaluationSpec
+from cluster.run import Run
 from cluster.run_folder import plain, spaces_to_json
 from cluster.source import LogSource
 from envs import EnvSpec, Patience
-from replay.draw import draw
-from replay.errors import DataError
-from replay.random_words import PROBE, VALIDATION
-from replay.rows import concatenate_rows
 from replay.view import View
-
-logger = logging.getLogger(__name__)
-
-DIAGNOSTIC_BATCHES = 4
-"""Batches of the validation split, and of the probe on training data, that every diagnosis averages over."""
 
 
 def train(
@@ -72,8 +61,7 @@ def train(
         check_algorithm(algorithm, recipe, topology)
         _check_sampling(recipe, topology, view, algorithm.requires.kind)
         validation = validation_view(datasets, recipe)
-        held = DIAGNOSTIC_BATCHES * (1 if validation is None else 2)
-        check_batches(recipe, topology, view.spaces, algorithm, view, held=held)
+        check_batches(recipe, topology, view.spaces, algorithm, view, held=held_batches(view, validation))
         reference_scores = datasets[0][0].reference_scores if len(datasets) == 1 else None
         evaluation = None
         if environment is not None:
@@ -97,13 +85,22 @@ def train(
             "reference_scores": reference_scores,
             "datasets": [describe_dataset(dataset) for dataset, _ in datasets],
         }
-        return execute(
-            Plan(recipe, topology, cadence, spec, algorithm.requires, view, evaluation, config, start),
+        made = Run(
+            recipe,
+            topology,
+            cadence,
             claim,
             console,
-            source=lambda actors: nullcontext(LogSource(actors, view, recipe)),
-            prepare=lambda actors: hold_diagnostics(actors, view, validation, recipe),
+            spec,
+            algorithm.requires,
+            view,
+            logged=view,
+            validation=validation,
+            evaluation=evaluation,
+            config=config,
+            start=start,
         )
+        return execute(made, LogSource)
 
 
 def patience_with(topology: Topology, command: str, run: Path) -> Patience:
@@ -130,36 +127,3 @@ def _check_end_of_chunk(step: int, recipe: Recipe) -> None:
             "from there as one never stopped would have. Where there is an earlier checkpoint, go on from that, with "
             "--resume --resume-from step-N."
         )
-
-
-def hold_diagnostics(actors: Actors, view: View, validation: View | None, recipe: Recipe) -> None:
-    """Give the learner fixed batches: a probe of the training data, and of the validation split where there is one."""
-    for name, source, stream in (("probe", view, PROBE), ("validation", validation, VALIDATION)):
-        if source is None:
-            continue
-        rows = concatenate_rows(
-            [
-                draw(
-                    source,
-                    seed=recipe.seed,
-                    sequence=number,
-                    count=recipe.batch_size,
-                    stream=stream,
-                    request=actors.request,
-                )
-                for number in range(DIAGNOSTIC_BATCHES)
-            ]
-        )
-        assembly, parts = actors.gather(rows)
-        actors.learners.tell("hold", name, recipe.batch_size, assembly, *parts)
-
-
-def validation_view(datasets: Sequence[Weighted], recipe: Recipe) -> View | None:
-    """The same datasets' validation episodes; None where one of them has none, or the run trains on them."""
-    if recipe.split != "train":
-        return None
-    try:
-        return View.of(datasets, split="validation", where=recipe.where)
-    except DataError as error:
-        logger.info("no validation curves: %s", error)
-        return None

@@ -16,7 +16,7 @@ from replay.errors import DataError
 from replay.memory import require
 from replay.ranges import Range, fits, shown
 
-TRAIN, VALIDATION, PROBE, REUSE, PRIORITY, FRESH = range(6)
+TRAIN, VALIDATION, PROBE, REUSE, PRIORITY, FRESH, STARTS, IMAGINED = range(8)
 """Streams: independent sequences of the same seed."""
 GOALS, TASKS = 1 << 8, 2 << 8
 """Added to the stream of a draw: that of its goals, and that of its tasks."""

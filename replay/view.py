@@ -171,7 +171,7 @@ class View:
 def extended(view: View | None, dataset: Dataset) -> View:
     """The shards of `view` (None: of nothing), followed by those of `dataset`; without episodes, for gathering only.
 
-    What a store needs to serve a dataset that grows (`Store.grow`): shard k of the dataset is shard
+    What a store needs to serve a dataset that grows (`Store.extend`): shard k of the dataset is shard
     `len(view.files) + k`. Extra columns are those that both have. Raises `DataError` where the spaces differ.
     """
     members: tuple[Member, ...] = ()

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from cluster.errors import RunError
-from cluster.options import Role
 
 Actor = Any
 Reference = Any
@@ -23,7 +22,7 @@ class ActorEndedError(RunError):
 class Backend(Protocol):
     """The same loop runs over Ray and, with references that are plain values, in one process."""
 
-    def start(self, name: str, role: type, options: Role, *args: Any, restartable: bool) -> Actor:
+    def start(self, name: str, role: type, *args: Any, restartable: bool) -> Actor:
         """An actor. `restartable` ones hold nothing that a restart loses, and every call to them may be repeated: as
         often as the role's `retries` say, or without end."""
 

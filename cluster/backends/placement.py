@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from cluster import process
-from cluster.actors import shard_actor_count, updater_count
+from cluster.actor_plan import ActorPlan
 from cluster.backends.backend import Backend
 from cluster.backends.room import Place
 from cluster.backends.serial_backend import SerialBackend
 from cluster.errors import RunError
 from cluster.options import Recipe, Role, Topology
 from cluster.ranges import LEAST_SHARE
+from cluster.run import Run
 from replay.memory import require
-from replay.view import View
 
 LEARNER_SHARE = 0.6
 """Of a GPU that a learner shares with updaters: above one half, so that no two learners meet on one."""
@@ -91,27 +91,13 @@ def _with_gpus(topology: Topology) -> Topology:
     return replace(topology, learners=learners, bellman_updaters=updaters)
 
 
-def make_backend(recipe: Recipe, topology: Topology, view: View, evaluates: bool, *, online: bool = False) -> Backend:
-    """The backend, with a place for each actor that `Actors` starts.
+def make_backend(run: Run, plan: ActorPlan) -> Backend:
+    """The backend, with a place for each actor of the plan.
 
     Raises `RunError` where there is no room for them.
     """
-    counts = [
-        ("replay_shard", topology.replay_shards, shard_actor_count(view, topology)),
-        ("bellman_updater", topology.bellman_updaters, updater_count(recipe, topology)),
-        ("learner", topology.learners, topology.learners.count),
-        ("evaluator", topology.evaluators, topology.evaluators.count if evaluates else 0),
-    ]
-    if online:
-        counts += [
-            ("online_writer", topology.online_writers, 1),
-            ("env_runner", topology.env_runners, topology.env_runners.count),
-        ]
-    places = [
-        Place(name if name == "online_writer" else f"{name}-{number}", _asking(role))
-        for name, role, count in counts
-        for number in range(count)
-    ]
+    recipe, topology = run.recipe, run.topology
+    places = [Place(actor.name, _asking(actor.resources)) for actor in plan]
     if topology.serial:
         if len(places) > _ACTORS:
             raise RunError(

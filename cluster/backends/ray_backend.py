@@ -34,7 +34,7 @@ from cluster.backends.ray_session import connect, log_folder
 from cluster.backends.ray_watch import Watch, end_started, group_state
 from cluster.backends.room import Place, check_this_machine, fit, missing
 from cluster.errors import RunError
-from cluster.options import Role, Topology
+from cluster.options import Topology
 from cluster.reporter import GAUGES
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class RayBackend:
             raise
         self._bundle = {place.name: number for number, place in enumerate(self._places)}
 
-    def start(self, name: str, role: type, options: Role, *args: Any, restartable: bool) -> Any:
+    def start(self, name: str, role: type, *args: Any, restartable: bool) -> Any:
         place = self._places[self._bundle[name]].role
         retries = getattr(role, "retries", -1)
         with self._calling():

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.options import Role
 from envs import EnvError
 
 
@@ -27,7 +26,7 @@ class SerialBackend:
     def __init__(self) -> None:
         self._actors: list[Any] = []
 
-    def start(self, name: str, role: type, options: Role, *args: Any, restartable: bool) -> Any:
+    def start(self, name: str, role: type, *args: Any, restartable: bool) -> Any:
         self._actors.append(role(*args))
         return self._actors[-1]
 

@@ -6,7 +6,7 @@ import math
 import os
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,12 @@ from cluster.build import AlgorithmSpec
 from cluster.errors import DivergedError
 from cluster.options import Recipe
 from cluster.roles.bellman_updater import LabelledChunk
-from cluster.roles.train_buffer import TrainBuffer, chunk_from_arrays, chunk_to_arrays
+from cluster.roles.imagined_rows import ImaginedRows
+from cluster.roles.train_buffer import TrainBuffer, chunk_from_arrays, chunk_to_arrays, part_of
 from cluster.routing import Assembly, assemble
-from cluster.schedule import Schedule
 from cluster.serialization import Packed
 from learners.algorithm import Metrics, Weights
-from replay.batch import Batch
+from replay.batch import Batch, concatenate
 from replay.priority import Priorities
 from replay.rows import Rows
 from replay.view import View
@@ -55,45 +55,67 @@ class Learner:
         process.prepare(recipe.threads, device)
         self._device = device
         self._recipe = recipe
-        self._schedule = Schedule(recipe.steps, recipe.chunk_steps, recipe.depth, recipe.label_reuse)
+        self._schedule = recipe.schedule
         self._algorithm = spec.create(process.device_of(device, "learner"), rows=recipe.batch_size // world)
         self._rank, self._world = 0, 1
         self._listening: socket.socket | None = None
         self._buffer = TrainBuffer(recipe.label_reuse) if recipe.label_reuse > 1 else None
+        self._imagined = None if recipe.imagined_capacity is None else ImaginedRows(recipe.imagined_capacity)
         self._priorities = _priorities(recipe, view)
         self._view = view
         self._fixed: dict[str, list[Batch[Any]]] = {}
 
     # --- Training ---
 
-    def train(self, chunk: int, labelled: LabelledChunk) -> tuple[ChunkReport, Weights]:
-        """The gradient steps of a chunk, and the weights published after it."""
+    def train(self, chunk: int, labelled: LabelledChunk) -> tuple[ChunkReport, Weights | None]:
+        """The gradient steps of a chunk, and the weights published after it, by rank 0 for all."""
+        report = self._train(chunk, labelled)
+        return report, None if self._rank else self._algorithm.target_weights()
+
+    def train_fused(self, chunk: int, assembly: Assembly, *parts: Packed) -> ChunkReport:
+        """The same with rows straight from the shards: the learner computes its own targets, and publishes nothing."""
+        return self._train(chunk, LabelledChunk(assemble(assembly, parts), None))
+
+    def _train(self, chunk: int, labelled: LabelledChunk) -> ChunkReport:
         start = time.perf_counter()
         if self._buffer is not None:
             self._buffer.enter(labelled)
+        collected = [
+            self._step(*self._rows_of_step(labelled, position, step))
+            for position, step in enumerate(self._schedule.steps_of(chunk))
+        ]
+        return ChunkReport(self._averages(collected, chunk), time.perf_counter() - start)
+
+    def _rows_of_step(
+        self, labelled: LabelledChunk, position: int, step: int
+    ) -> tuple[Batch[Any], dict[str, NDArray[Any]] | None]:
+        """This rank's part of a step's batch, and its labels, where they came with it."""
         seed, size = self._recipe.seed, self._recipe.batch_size
-        collected: list[Metrics] = []
-        for position, step in enumerate(self._schedule.steps_of(chunk)):
-            if self._buffer is None:
-                rows = slice(position * size, (position + 1) * size)
-                batch = labelled.batch.rows(rows.start, rows.stop)
-                targets = {name: label[rows] for name, label in (labelled.targets or {}).items()}
-            else:
-                batch, targets = self._buffer.draw(seed, step, size)
-            collected.append(self._step(batch, None if labelled.targets is None else targets, (seed, step)))
-        report = ChunkReport(self._averages(collected, chunk), time.perf_counter() - start)
-        return report, self._algorithm.target_weights()
+        share = size // self._world
+        if self._imagined is not None:
+            return self._with_imagined(labelled.batch, position, step), None
+        if self._buffer is None:
+            # What comes is this rank's own rows of each draw.
+            batch, labels, first = labelled.batch, labelled.targets, position * share
+        else:
+            # A step's rows may be any of the buffer's, which every rank therefore has whole.
+            batch, labels = self._buffer.draw(seed, step, size)
+            first = self._rank * share
+        mine = slice(first, first + share)
+        targets = None if labels is None else {name: label[mine] for name, label in labels.items()}
+        return batch.rows(mine.start, mine.stop, key=(seed, step)), targets
 
-    def train_fused(self, chunk: int, assembly: Assembly, *parts: Packed) -> tuple[ChunkReport, Weights]:
-        """The same with rows straight from the shards: the learner computes its own targets."""
-        return self.train(chunk, LabelledChunk(assemble(assembly, parts), None))
+    def _with_imagined(self, logged: Batch[Any], position: int, step: int) -> Batch[Any]:
+        """A step's logged rows, and imagined ones behind them, in their fixed shares."""
+        assert self._imagined is not None
+        recipe = self._recipe
+        first = sum(recipe.logged_rows(earlier) for earlier in range(step - position, step))
+        parts = [logged.rows(first, first + recipe.logged_rows(step))]
+        if count := recipe.imagined_rows(step):
+            parts.append(self._imagined.draw(recipe.seed, step, count))
+        return replace(concatenate(parts), key=(recipe.seed, step))
 
-    def _step(self, batch: Batch[Any], targets: dict[str, Any] | None, key: tuple[int, int]) -> Metrics:
-        share = len(batch) // self._world
-        mine = slice(self._rank * share, (self._rank + 1) * share)
-        batch = batch.rows(mine.start, mine.stop, key=key)
-        if targets is not None:
-            targets = {name: label[mine] for name, label in targets.items()}
+    def _step(self, batch: Batch[Any], targets: dict[str, NDArray[Any]] | None) -> Metrics:
         metrics = self._algorithm.update(batch, targets)
         priority = metrics.pop("priority", None)
         if self._priorities is not None and priority is not None:
@@ -101,11 +123,8 @@ class Learner:
         return metrics
 
     def _averages(self, collected: list[Metrics], chunk: int) -> dict[str, float]:
-        means = _mean(collected)
-        if self._world > 1:
-            for mean in means.values():
-                _average_(mean)
-        metrics = process.as_floats(means)
+        # Over several learners each step's are averages already.
+        metrics = process.as_floats(_mean(collected))
         for name, value in metrics.items():
             if not math.isfinite(value):
                 steps = self._schedule.steps_of(chunk)
@@ -114,6 +133,18 @@ class Learner:
                     "Lower --learning-rate, scale rewards with --reward-scale, or resume an earlier checkpoint."
                 )
         return metrics
+
+    # --- Imagining ---
+
+    def remember(self, *imagined: Batch[Any]) -> None:
+        """Imagined rows, which the steps from here on may draw."""
+        assert self._imagined is not None
+        for batch in imagined:
+            self._imagined.enter(batch)
+
+    def imagine_weights(self) -> Weights:
+        """What updaters need to imagine by."""
+        return self._algorithm.imagine_weights()
 
     # --- Prioritised sampling ---
 
@@ -181,18 +212,22 @@ class Learner:
     # --- Weights and state ---
 
     def target_weights(self) -> Weights:
+        """What updaters need to label by."""
         return self._algorithm.target_weights()
 
     def policy_weights(self) -> Weights:
+        """What evaluators and runners need to act by."""
         return self._algorithm.policy_weights()
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-        """The algorithm's state, and the pipeline's (train buffer, priorities), as named arrays."""
+        """The algorithm's state, and the pipeline's (train buffer, imagined rows, priorities), as named arrays."""
         algorithm = {name: tensor.cpu().numpy().copy() for name, tensor in self._algorithm.state_dict().items()}
         pipeline: dict[str, NDArray[Any]] = {}
         if self._buffer is not None:
             for index, chunk in enumerate(self._buffer.state()):
                 pipeline |= chunk_to_arrays(chunk, f"buffer.{index:03d}.")
+        if self._imagined is not None:
+            pipeline |= {f"imagined.batch.{name}": array for name, array in self._imagined.state().items()}
         if self._priorities is not None:
             pipeline |= {f"priorities.{name}": array for name, array in self._priorities.state_dict().items()}
         return algorithm, pipeline
@@ -202,11 +237,10 @@ class Learner:
         if self._buffer is not None:
             prefixes = sorted({key[: len("buffer.000.")] for key in pipeline if key.startswith("buffer.")})
             self._buffer.restore([chunk_from_arrays(pipeline, prefix) for prefix in prefixes])
+        if self._imagined is not None:
+            self._imagined.restore(part_of(pipeline, "imagined.batch."))
         if self._priorities is not None:
-            prefix = "priorities."
-            self._priorities.load_state_dict(
-                {key.removeprefix(prefix): array for key, array in pipeline.items() if key.startswith(prefix)}
-            )
+            self._priorities.load_state_dict(part_of(pipeline, "priorities."))
 
     def fingerprint(self) -> dict[str, str]:
         return process.fingerprint(self._device)

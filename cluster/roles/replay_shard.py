@@ -50,7 +50,7 @@ class ReplayShard:
         """So much of the online store, at least."""
         if self._online is not None and snapshot is not None and snapshot > self._seen:
             self._seen = self._online.refresh()
-            self._store.grow(extended(self._view, self._online.dataset(self._seen)))
+            self._store.extend(extended(self._view, self._online.dataset(self._seen)))
 
     def fingerprint(self) -> dict[str, str]:
         """What must be equal for two shard actors to give the same batches of the same rows: what decodes their

@@ -60,9 +60,10 @@ def chunk_to_arrays(chunk: LabelledChunk, prefix: str) -> dict[str, NDArray[Any]
 
 def chunk_from_arrays(arrays: Mapping[str, NDArray[Any]], prefix: str) -> LabelledChunk:
     """The inverse of `chunk_to_arrays`."""
-    mine = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    batch, targets = (
-        {name.removeprefix(kind): array for name, array in mine.items() if name.startswith(kind)}
-        for kind in ("batch.", "targets.")
-    )
+    batch, targets = (part_of(arrays, f"{prefix}{kind}") for kind in ("batch.", "targets."))
     return LabelledChunk(Batch.of(batch), targets)
+
+
+def part_of(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Those whose names begin with a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

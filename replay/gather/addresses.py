@@ -6,7 +6,7 @@ row 0 of every column in every shard is kept in a table, the address of each row
 from it, and all rows of a column are read in one call from an array laid over the whole range of
 addresses in use: its element k is the `width` bytes that start k items above the lowest address.
 
-A wrong address would end the process, so none is computed from an unchecked number: `locate` compares
+A wrong address would crash the process, so none is computed from an unchecked number: `locate` compares
 every row with the rows its shard has open (none where it is closed) before anything is read.
 """
 

@@ -27,6 +27,9 @@ class Histories(NamedTuple):
     next_mask: np.ndarray | None = None
 
 
+NO_HISTORIES = Histories()
+
+
 def steps_before(step: np.ndarray, history: int) -> np.ndarray:
     """int64 (B,): how many rows before each row its past may lie in. `step` is the row's own step of its episode."""
     return np.minimum(step, history)
@@ -35,7 +38,7 @@ def steps_before(step: np.ndarray, history: int) -> np.ndarray:
 def histories(plan: Plan, at: np.ndarray, step: np.ndarray, ahead: np.ndarray | int) -> Histories:
     """Of rows at `at` (`Addresses.locate`), and of the observations `ahead` rows on, in the same attempt. Raises
     `DataError` for flags that are none."""
-    history = plan.request.history
+    history = plan.history
     before = steps_before(step, history)
     back = np.arange(1, history + 1)
     exists = back <= before[:, None]

@@ -39,12 +39,12 @@ class Maps:
         self._verify = verify
         self._stage = stage
         self._open: OrderedDict[Key, Mapped] = OrderedDict()
-        self.grow(view)
+        self.extend(view)
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def grow(self, view: View) -> None:
+    def extend(self, view: View) -> None:
         """`view` begins with the shards of the present one. Raises `DataError` for shards of too many files."""
         for member in view.members:
             groups = len({column.group for column in member.columns})

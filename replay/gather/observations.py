@@ -6,6 +6,7 @@ lock is free.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,27 +42,45 @@ class Observations:
         rows: Rows,
         now: np.ndarray | None,
         later: np.ndarray | None,
-    ) -> tuple[Any, Any, list[Encoded]]:
+    ) -> tuple[Any, Any, Sequence[Encoded]]:
         """Observations and next observations, and what must be decoded before they are whole.
 
         `now` and `later` say how many rows on each of them lies: (B,), or (B, T) for T of them, or both None for the
         row itself and the next one. `at` is where `Addresses.locate` found the rows.
         """
         if self._simple and later is None:
-            return *addresses.read_with_next("observation", at), []
+            return *addresses.read_with_next("observation", at), ()
         first: dict[str, np.ndarray] = {}
         second: dict[str, np.ndarray] = {}
-        waiting: list[Encoded] = []
+        copied: list[Encoded] = []
         for name in self.names:
             if name in self._encoded:
                 encoded = self._copied(name, rows, now, later)
                 first[name], second[name] = encoded.arrays
-                waiting.append(encoded)
+                copied.append(encoded)
             elif later is None:
                 first[name], second[name] = addresses.read_with_next(name, at)
             else:
                 first[name], second[name] = addresses.read(name, at, now), addresses.read(name, at, later)
-        return self._as_space(first), self._as_space(second), waiting
+        return self._as_space(first), self._as_space(second), copied
+
+    def read_successive(
+        self, addresses: Addresses, at: np.ndarray, rows: Rows, steps: np.ndarray
+    ) -> tuple[Any, Any, Sequence[Encoded]]:
+        """The same of windows, (B, T, ...) each: all but the last of the observations `steps` rows on, (B, T + 1), and
+        all but the first."""
+        first: dict[str, np.ndarray] = {}
+        second: dict[str, np.ndarray] = {}
+        copied: list[Encoded] = []
+        for name in self.names:
+            if name in self._encoded:
+                encoded = self._copied(name, rows, steps[:, :-1], steps[:, 1:])
+                first[name], second[name] = encoded.arrays
+                copied.append(encoded)
+            else:
+                both = addresses.read(name, at, steps)
+                first[name], second[name] = np.ascontiguousarray(both[:, :-1]), np.ascontiguousarray(both[:, 1:])
+        return self._as_space(first), self._as_space(second), copied
 
     def _copied(self, name: str, rows: Rows, now: np.ndarray | None, later: np.ndarray | None) -> Encoded:
         """Each distinct row of a column once, its bytes copied: its file may be closed before they are decoded."""

@@ -24,23 +24,23 @@ class OpenShards:
         self.columns = {column.name: column for column in view.columns}
         self.pictures = frozenset(name for name, column in self.columns.items() if column.kind == "image")
         self.maps = Maps(view, max_maps=max_maps or default_max_maps(), verify=verify, stage=stage)
-        self.held: tuple[int, ...] = ()
-        """Global shard numbers that may be opened."""
+        self.assigned: tuple[int, ...] = ()
+        """Global shard numbers of those that it may open."""
         self.rows = np.zeros(0, np.int64)
         """int64 (S,): of each shard."""
         self._number = {name: number for number, name in enumerate(self.columns)}
         # Of row 0, by column and shard; 0 where closed. Columns of pictures only mark that they are open.
         self._address = np.zeros((len(self.columns), 0), np.int64)
-        self._held = np.zeros(0, bool)
-        self._files_held = 0
+        self._assigned = np.zeros(0, bool)
+        self._files_assigned = 0
         self._add(_chosen(shards, 0, len(view.files)))
 
     @property
     def bounded(self) -> bool:
         """Whether there are more files than may be open at once."""
-        return self._files_held > self.maps.max_maps
+        return self._files_assigned > self.maps.max_maps
 
-    def grow(self, view: View, shards: Sequence[int] | None) -> None:
+    def extend(self, view: View, shards: Sequence[int] | None) -> None:
         """Know the shards that `view` has behind the present ones, `shards` of them to be opened (None: all).
 
         Open files stay open, where they are. Raises `DataError`, and changes nothing, for another view.
@@ -55,12 +55,12 @@ class OpenShards:
         )
         if not same:
             raise DataError(
-                f"store: asked to grow from {count} shards of {', '.join(m.path for m in old.members)} to "
+                f"store: asked to extend {count} shards of {', '.join(m.path for m in old.members)} to "
                 f"{len(view.files)} of {', '.join(m.path for m in view.members)}: these are not the same with more "
                 "behind them. Make another store."
             )
         new = _chosen(shards, count, len(view.files))
-        self.maps.grow(view)
+        self.maps.extend(view)
         self._address = self._address[[self._number[name] for name in columns]]  # a new member may lack an extra column
         self.columns = columns
         self._number = {name: number for number, name in enumerate(columns)}
@@ -73,8 +73,8 @@ class OpenShards:
         Raises `DataError` for a shard that it may not open, and for a damaged file.
         """
         for shard in shards:
-            if not 0 <= shard < len(self._held) or not self._held[shard]:
-                raise DataError(f"store: asked for shard {shard}, which it does not hold; ask the one that does.")
+            if not 0 <= shard < len(self._assigned) or not self._assigned[shard]:
+                raise DataError(f"store: asked for shard {shard}, which is not assigned to it; ask another store.")
         opened, closed = self.maps.open(self.files(shards, names))
         for (shard, group), mapped in opened.items():
             for name, number in self._number.items():
@@ -117,11 +117,11 @@ class OpenShards:
         rows = [next(iter(files.values())).rows for files in self.view.files[first:]]
         self.rows = np.concatenate([self.rows, np.array(rows, np.int64)])
         self._address = np.concatenate([self._address, np.zeros((len(self.columns), count - first), np.int64)], axis=1)
-        self._held = np.concatenate([self._held, np.isin(np.arange(first, count), new)])
+        self._assigned = np.concatenate([self._assigned, np.isin(np.arange(first, count), new)])
         self._member = self.view.member_of()
         self._groups = [{column.name: column.group for column in member.columns} for member in self.view.members]
-        self.held += new
-        self._files_held += len(self.files(new, self.columns))
+        self.assigned += new
+        self._files_assigned += len(self.files(new, self.columns))
 
 
 def _chosen(shards: Sequence[int] | None, first: int, count: int) -> tuple[int, ...]:
@@ -131,5 +131,5 @@ def _chosen(shards: Sequence[int] | None, first: int, count: int) -> tuple[int, 
     chosen = tuple(sorted({int(shard) for shard in shards}))
     if chosen and not first <= chosen[0] <= chosen[-1] < count:
         before = f", {first} of them from before" if first else ""
-        raise DataError(f"store: asked to hold shards {chosen}, but the view has {count}{before}.")
+        raise DataError(f"store: asked to serve shards {chosen}, but the view has {count}{before}.")
     return chosen

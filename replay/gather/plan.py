@@ -25,6 +25,7 @@ class Plan:
         self.request = request
         self.view = shards.view
         self.observations = observations
+        self.history = request.history
         self.extras = tuple(name for name in request.columns if name not in COMPUTED)
         for name in self.extras:
             if name not in self.view.extras:

@@ -79,7 +79,7 @@ class Store:
     @property
     def shards(self) -> tuple[int, ...]:
         """The global numbers of those it may open."""
-        return self._open.held
+        return self._open.assigned
 
     @property
     def open_files(self) -> int:
@@ -91,7 +91,7 @@ class Store:
         """What decodes the columns that need it (library and version), by their kind; see `replay.gather.decoders`."""
         return {kind: DECODERS[kind].version() for kind in self._observations.encoded_kinds}
 
-    def grow(self, view: View, shards: Sequence[int] | None = None) -> None:
+    def extend(self, view: View, shards: Sequence[int] | None = None) -> None:
         """Serve further shards: `view` is the present one with some behind it, because its last member became longer
         or another one was added (see `view.extended`).
 
@@ -99,7 +99,7 @@ class Store:
         that is not the present one to begin with.
         """
         with self._lock:
-            self._open.grow(view, shards)
+            self._open.extend(view, shards)
             self._changed()
 
     def gather(self, rows: Rows, request: Request, key: tuple[int, int] = (0, 0)) -> Batch[np.ndarray]:
@@ -129,18 +129,17 @@ class Store:
         Where the request has goals or tasks, rewards are those of the rows' goals or tasks. Goals are joined where the
         rows have them; where they lie in other stores, those `observe` them.
 
-        Raises `DataError` for a shard that the store does not hold or that is damaged, for rows outside of
+        Raises `DataError` for a shard that is not assigned to the store or that is damaged, for rows outside of
         it, for columns that the view does not have, for a batch that memory cannot hold, and for flags and discrete
         values that are none.
         """
         check_asked(rows, request)
         with self._lock:
-            parts, order = self._gathered(rows, request, key)
+            parts, encoded, order = self._gathered(rows, request, key)
             self.rows_served += len(rows)
-        for _, waiting in parts:
-            for encoded in waiting:
-                self._decoding.fill(encoded)
-        batch = parts[0][0] if order is None else concatenate([part for part, _ in parts]).take(np.argsort(order))
+        for column in encoded:
+            self._decoding.fill(column)
+        batch = parts[0] if order is None else concatenate(parts).take(np.argsort(order))
         for name, space in self._discrete.items():
             check_discrete(self.view, name, space, batch)
         if request.tasks is not None:
@@ -159,9 +158,9 @@ class Store:
         with self._lock:
             portions = self._portions(steps, names) if self._open.bounded else [np.arange(len(rows))]
             parts = [self._observe(steps.take(portion), after[portion]) for portion in portions]
-        for _, waiting in parts:
-            for encoded in waiting:
-                self._decoding.fill(encoded)
+        for _, encoded in parts:
+            for column in encoded:
+                self._decoding.fill(column)
         found = parts[0][0]
         if len(parts) > 1 or self._open.bounded:
             back = np.argsort(np.concatenate(portions))
@@ -202,7 +201,7 @@ class Store:
         return total
 
     def stage(self) -> None:
-        """Copy all shards it holds to the local folder now and verify them there, instead of at first use."""
+        """Copy all shards assigned to it to the local folder now and verify them there, instead of at first use."""
         with self._lock:
             self._open.maps.stage(self._open.files(self.shards, self._open.columns))
 
@@ -215,22 +214,25 @@ class Store:
 
     def _gathered(
         self, rows: Rows, request: Request, key: tuple[int, int]
-    ) -> tuple[list[tuple[Batch[np.ndarray], list[Encoded]]], np.ndarray | None]:
-        """Batches of all the rows, not decoded yet, and which row of the request each of theirs is: one batch, in the
-        order of the rows (None), but where they lie in more files than may be open at once."""
+    ) -> tuple[list[Batch[np.ndarray]], Sequence[Encoded], np.ndarray | None]:
+        """The rows as batches, what must be decoded before they are whole, and which row of the request each of theirs
+        is: one batch, in the order of the rows (None), but where they lie in more files than may be open at once."""
         plan = self._plan
         if request is not self._request or plan is None:
             plan = self._prepare(request)
-        length = steps_together(rows, request)
+        length = 1 if plan.one_step else steps_together(rows, request)
         if len(rows) * length * plan.step_bytes > SMALL:
             check_room(rows, request, length, plan.row_bytes)
         if not self._open.bounded:
-            return [self._one_batch(plan, rows, key, length)], None
+            batch, encoded = self._one_batch(plan, rows, key, length)
+            return [batch], encoded, None
         portions = self._portions(rows, plan.names)
         if len(portions) == 1:
-            return [self._portion(rows, request, key, length)], None
+            batch, encoded = self._portion(rows, request, key, length)
+            return [batch], encoded, None
         parts = [self._portion(rows.take(portion), request, key, length) for portion in portions]
-        return parts, np.concatenate(portions)
+        together = [column for _, encoded in parts for column in encoded]
+        return [batch for batch, _ in parts], together, np.concatenate(portions)
 
     def _portions(self, rows: Rows, names: Sequence[str]) -> list[np.ndarray]:
         """Positions in `rows`, shard by shard, in parts of no more files than may be open at once."""
@@ -247,14 +249,14 @@ class Store:
 
     def _portion(
         self, rows: Rows, request: Request, key: tuple[int, int], length: int
-    ) -> tuple[Batch[np.ndarray], list[Encoded]]:
+    ) -> tuple[Batch[np.ndarray], Sequence[Encoded]]:
         """A batch whose files can be open at once."""
         self._ensure(np.unique(rows.shard).tolist(), self._prepare(request).names)
         return self._one_batch(self._prepare(request), rows, key, length)
 
     def _one_batch(
         self, plan: Plan, rows: Rows, key: tuple[int, int], length: int
-    ) -> tuple[Batch[np.ndarray], list[Encoded]]:
+    ) -> tuple[Batch[np.ndarray], Sequence[Encoded]]:
         at = self._locate(plan, rows)
         if at is None:
             self._ensure(np.unique(rows.shard).tolist(), plan.names)
@@ -268,7 +270,7 @@ class Store:
             return sums(plan, at, rows, key, length)
         return windows(plan, at, rows, key, length)
 
-    def _observe(self, rows: Rows, after: np.ndarray) -> tuple[Any, list[Encoded]]:
+    def _observe(self, rows: Rows, after: np.ndarray) -> tuple[Any, Sequence[Encoded]]:
         """The observations `after` rows on, whose files can be open at once, and what must be decoded before they are
         whole."""
         observations = self._observations
@@ -281,8 +283,8 @@ class Store:
             if at is None:
                 raise DataError("store: rows outside of their shard: they were located in another view.")
         no_others = np.zeros((len(rows), 0), np.int64)
-        found, _, waiting = observations.read(self._observation_addresses(), at, rows, after, no_others)
-        return found, waiting
+        found, _, encoded = observations.read(self._observation_addresses(), at, rows, after, no_others)
+        return found, encoded
 
     def _observation_addresses(self) -> Addresses:
         """As the files lie now."""
@@ -302,7 +304,7 @@ class Store:
 
     def _locate(self, plan: Plan, rows: Rows) -> np.ndarray | None:
         span = None if plan.one_step else rows.remaining
-        before = steps_before(rows.step, plan.request.history) if plan.request.history else None
+        before = steps_before(rows.step, plan.history) if plan.history else None
         try:
             return plan.addresses.locate(rows, span, before)
         except IndexError as error:

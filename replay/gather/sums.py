@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from replay.batch import Batch
@@ -18,7 +20,7 @@ from replay.schema import RETURN_TO_GO
 
 def sums(
     plan: Plan, at: np.ndarray, rows: Rows, key: tuple[int, int], length: int
-) -> tuple[Batch[np.ndarray], list[Encoded]]:
+) -> tuple[Batch[np.ndarray], Sequence[Encoded]]:
     """The batch of these rows, summed over up to `length` steps, and what must be decoded before it is whole. Raises
     `DataError` for flags that are none."""
     addresses, request = plan.addresses, plan.request
@@ -35,8 +37,8 @@ def sums(
     if plan.following:
         extras |= following(plan.following, addresses, at, found.steps, rows.remaining, found.terminated)
     mask = _inside(found.steps, request.action_chunk) if request.action_chunk else None
-    past = histories(plan, at, rows.step, found.steps) if request.history else Histories(later=found.steps)
-    observation, next_observation, waiting = plan.observations.read(addresses, at, rows, past.now, past.later)
+    past = histories(plan, at, rows.step, found.steps) if plan.history else Histories(later=found.steps)
+    observation, next_observation, encoded = plan.observations.read(addresses, at, rows, past.now, past.later)
     batch = Batch(
         observation=observation,
         action=_actions(plan, at, rows, mask),
@@ -53,7 +55,7 @@ def sums(
         extras=extras,
         key=key,
     )
-    return batch, waiting
+    return batch, encoded
 
 
 def _inside(steps: np.ndarray, chunk: int) -> np.ndarray:

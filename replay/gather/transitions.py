@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from replay.batch import Batch
 from replay.gather.batch_checks import no_flags
 from replay.gather.decoders import Encoded
 from replay.gather.derived_columns import following
-from replay.gather.history import Histories, histories
+from replay.gather.history import NO_HISTORIES, histories
 from replay.gather.plan import Plan
 from replay.gather.relabelled import read_reward
 from replay.rows import Rows
 
 
-def one_step(plan: Plan, at: np.ndarray, rows: Rows, key: tuple[int, int]) -> tuple[Batch[np.ndarray], list[Encoded]]:
+def one_step(
+    plan: Plan, at: np.ndarray, rows: Rows, key: tuple[int, int]
+) -> tuple[Batch[np.ndarray], Sequence[Encoded]]:
     """The batch of these rows, and what must be decoded before it is whole. Raises `DataError` for flags that are
     none."""
     addresses = plan.addresses
-    past = histories(plan, at, rows.step, 1) if plan.request.history else Histories()
-    observation, next_observation, waiting = plan.observations.read(addresses, at, rows, past.now, past.later)
+    past = histories(plan, at, rows.step, 1) if plan.history else NO_HISTORIES
+    observation, next_observation, encoded = plan.observations.read(addresses, at, rows, past.now, past.later)
     reward = read_reward(plan, at, rows)
     if plan.scaled:
         reward = plan.request.scaled(reward)
@@ -40,10 +44,11 @@ def one_step(plan: Plan, at: np.ndarray, rows: Rows, key: tuple[int, int]) -> tu
         terminated,
         truncated,
         rows.index,
-        history_mask=past.mask,
-        next_history_mask=past.next_mask,
-        weight=rows.weight,
-        extras=extras,
-        key=key,
+        None,
+        past.mask,
+        past.next_mask,
+        rows.weight,
+        extras,
+        key,
     )
-    return batch, waiting
+    return batch, encoded

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from replay.batch import Batch
@@ -17,7 +19,7 @@ from replay.schema import RETURN_TO_GO
 
 def windows(
     plan: Plan, at: np.ndarray, rows: Rows, key: tuple[int, int], length: int
-) -> tuple[Batch[np.ndarray], list[Encoded]]:
+) -> tuple[Batch[np.ndarray], Sequence[Encoded]]:
     """The batch of the `length` steps from each row on, and what must be decoded before it is whole. Raises `DataError`
     for flags that are none."""
     addresses, request = plan.addresses, plan.request
@@ -35,7 +37,7 @@ def windows(
             further = at[:, behind] + length * addresses.strides
             after[behind] = returns_to_go(addresses, further, rows.remaining[behind] - length, request)
         extras[RETURN_TO_GO] = backward(reward, terminated, after, request.discount).astype(np.float32)
-    observation, next_observation, waiting = plan.observations.read(addresses, at, rows, inner, steps[:, 1:])
+    observation, next_observation, encoded = plan.observations.read_successive(addresses, at, rows, steps)
     batch = Batch(
         observation=observation,
         action=addresses.read("action", at, inner),
@@ -50,4 +52,4 @@ def windows(
         extras=extras,
         key=key,
     )
-    return batch, waiting
+    return batch, encoded

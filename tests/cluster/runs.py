@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from safetensors.numpy import load_file
 
+import replay
+from cluster.build import AlgorithmSpec
+from cluster.claim import Claim
 from cluster.options import Cadence, Recipe, Role, Topology
+from cluster.run import Run
+from cluster.run_folder import plain
 from cluster.train import RunResult, train
 from replay.episode import Episode
 from replay.spaces import Box, Spaces
@@ -108,6 +114,15 @@ def assert_same_parameters(one: Path, other: Path) -> None:
 
 def run_once(where: Path, recipe: Recipe, topology: Topology = SERIAL, cadence: Cadence = QUIET) -> RunResult:
     return train(recipe, topology, cadence, run=where)
+
+
+def run_of(recipe: Recipe, topology: Topology = SERIAL, cadence: Cadence = QUIET) -> Run:
+    """A run of that recipe as its parts are given it, without a folder."""
+    dataset = replay.open(recipe.datasets[0][0])
+    view = dataset.view()
+    spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, dataset.spaces, plain(view.statistics), recipe.seed)
+    claim, console = Claim(Path("nowhere"), resume=False), Console(quiet=True)
+    return Run(recipe, topology, cadence, claim, console, spec, spec.create("cpu").requires, view, view)
 
 
 def assert_all_worked(result: RunResult, *, updaters: int, shards: int) -> None:

@@ -198,7 +198,7 @@ def test_interrupted_while_it_waits_for_resources_it_leaves_nothing(
 def test_an_actor_that_cannot_be_made_leaves_the_folder_free(
     role: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cluster import actors, learner_group
+    from cluster import actor_plan
 
     def impossible(*_: Any, **__: Any) -> None:
         raise DataError(f"{role}: cannot be made")
@@ -207,7 +207,7 @@ def test_an_actor_that_cannot_be_made_leaves_the_folder_free(
     short = replace(ONLINE, env_steps=40)
     cadence = replace(QUIET_ONLINE, eval_episodes=1)
     with monkeypatch.context() as patched:
-        patched.setattr(learner_group if role == "Learner" else actors, role, impossible)
+        patched.setattr(actor_plan, role, impossible)
         with pytest.raises(DataError, match=f"{role}: cannot be made"):
             run_online(run, online_recipe(dataset), short, cadence=cadence)
     assert not run.exists()

@@ -47,10 +47,18 @@ def view(logs: Path) -> View:
     return replay.open(logs).view()
 
 
-@pytest.mark.parametrize("n_step", [1, 3])
-@pytest.mark.parametrize("fields", [{"history": 2}, {"action_chunk": 3}, {"history": 2, "action_chunk": 3}])
-def test_nodes_together_give_the_batch_of_one(view: View, n_step: int, fields: dict[str, Any]) -> None:
-    request = Request(n_step=n_step, **fields)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"history": 2},
+        {"history": 2, "n_step": 3},
+        {"action_chunk": 1},
+        {"action_chunk": 3},
+        {"action_chunk": 3, "n_step": 3, "history": 2},
+    ],
+)
+def test_nodes_together_give_the_batch_of_one(view: View, fields: dict[str, Any]) -> None:
+    request = Request(**fields)
     rows = draw(view, seed=0, sequence=0, count=40).take(np.random.default_rng(0).permutation(40))
     expected = dict(Store(view).gather(rows, request).columns())
     owner = np.arange(len(view.files)) // (len(view.files) // 2)

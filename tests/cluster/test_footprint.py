@@ -9,18 +9,22 @@ from typing import Any
 import pytest
 
 import replay
+from cluster.actor_plan import plan_actors
 from cluster.backends import placement
+from cluster.backends.backend import Backend
 from cluster.backends.placement import check_processes, make_backend
 from cluster.backends.serial_backend import SerialBackend
 from cluster.errors import RunError
 from cluster.footprint import check_environments, row_bytes
 from cluster.options import OnlineRecipe, Role, Topology
+from cluster.roles.evaluator import EvaluationSpec
 from cluster.train import train
+from envs import EnvSpec
 from replay import memory
 from replay.batch import Request
 from replay.errors import DataError
 from replay.spaces import Box, Dict, Discrete, Image, Spaces
-from tests.cluster.runs import QUIET, SERIAL, recipe
+from tests.cluster.runs import QUIET, SERIAL, recipe, run_of
 
 GIGABYTE = 10**9
 
@@ -87,15 +91,18 @@ def test_processes_and_threads_that_make_no_sense_are_refused() -> None:
 
 
 def test_they_are_counted_as_they_would_be_started(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    view = replay.open(dataset).view("all")
+    def backend_of(topology: Topology, evaluation: EvaluationSpec | None = None) -> Backend:
+        run = replace(run_of(recipe(dataset), topology), evaluation=evaluation)
+        return make_backend(run, plan_actors(run))
+
     told: list[tuple[int, int]] = []
     monkeypatch.setattr(placement, "check_processes", lambda *asked: told.append(asked))
     # No more shard actors than there are shards.
     many = replace(SERIAL, replay_shards=Role(10_000))
-    assert isinstance(make_backend(recipe(dataset), many, view, False), SerialBackend)
+    assert isinstance(backend_of(many), SerialBackend)
     assert told == [(1, 1)]
     with pytest.raises(RunError, match=r"--serial: 10,0\d\d actors in one process, expected at most 256"):
-        make_backend(recipe(dataset), replace(SERIAL, evaluators=Role(10_000)), view, True)
+        backend_of(replace(SERIAL, evaluators=Role(10_000)), EvaluationSpec(EnvSpec("none"), 1, 0, None, False))
 
 
 def test_environments_in_a_process_each() -> None:

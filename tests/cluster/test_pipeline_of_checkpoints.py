@@ -12,11 +12,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import replay
 from cluster import checkpoint
+from cluster.checkpoint_pipeline import _buffer, _check
 from cluster.errors import RunError
 from cluster.options import Cadence
+from cluster.roles.bellman_updater import LabelledChunk
+from cluster.roles.train_buffer import chunk_to_arrays
+from cluster.schedule import Schedule
 from cluster.snapshots import check_snapshots
 from cluster.train import train
+from replay import Request, Store, draw
 from tests.cluster.online_runs import ONLINE, online_recipe, run_online
 from tests.cluster.runs import SERIAL, assert_same_parameters, make_dataset, recipe, run_once
 
@@ -113,6 +119,18 @@ def test_what_a_run_saved_is_taken(kind: str, logs: Path, trained: dict[str, Pat
     for step in (16, 8):
         train(recipe(logs, **KINDS[kind]), SERIAL, OFTEN, run=run, resume=True, resume_from=f"step-{step}")
         assert_same_parameters(run, trained[kind])
+
+
+@pytest.mark.parametrize("fields", [{}, {"history": 2}, {"action_chunk": 3}, {"history": 2, "action_chunk": 3}])
+def test_rows_with_histories_and_chunks_of_actions_are_those_of_the_request(logs: Path, fields: dict[str, Any]) -> None:
+    what, request, view = recipe(logs, label_reuse=2), Request(**fields), replay.open(logs).view()
+    schedule = Schedule(what.steps, what.chunk_steps, what.depth, what.label_reuse)
+    rows = draw(view, seed=0, sequence=0, count=len(schedule.draws_of(0)) * what.batch_size)
+    arrays = chunk_to_arrays(LabelledChunk(Store(view).gather(rows, request), None), "buffer.000.")
+    _check(logs, arrays, _buffer(arrays, schedule, 1, what, view.spaces, request))
+    if fields:
+        with pytest.raises(RunError, match=r"buffer\.000\.batch\.(action|history_mask|mask) is"):
+            _check(logs, arrays, _buffer(arrays, schedule, 1, what, view.spaces, Request()))
 
 
 # --- Snapshots beside them ---

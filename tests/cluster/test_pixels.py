@@ -142,7 +142,6 @@ def served(backend: Backend, view: View, request: Request, rows: Rows) -> Batch[
         backend.start(
             f"replay_shard-{number}",
             ReplayShard,
-            Role(num_cpus=0.1),
             view,
             np.flatnonzero(owner == number).tolist(),
             request,

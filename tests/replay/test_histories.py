@@ -126,7 +126,8 @@ def test_windows_have_their_steps_already(kind, name):
 def test_only_the_step_travels():
     assert Request(history=3).reads_of_rows == ("step",)
     assert Request(history=3, n_step=2).reads_of_rows == ("remaining", "step")
-    assert Request(action_chunk=1).reads_of_rows == ("remaining",)
+    assert Request(action_chunk=2).reads_of_rows == ("remaining",)
+    assert Request(action_chunk=1).reads_of_rows == ()  # one step remains, at least
     assert Request().reads_of_rows == ()
 
 

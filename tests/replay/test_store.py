@@ -242,7 +242,7 @@ def test_a_store_serves_the_shards_it_holds(view):
     np.testing.assert_array_equal(found.observation, expected.observation)
     np.testing.assert_array_equal(found.index, expected.index)
     assert mine.open_files == 3
-    with pytest.raises(DataError, match="asked for shard 1, which it does not hold"):
+    with pytest.raises(DataError, match="asked for shard 1, which is not assigned to it"):
         mine.gather(rows, Request())
     with pytest.raises(DataError, match="the view has 6"):
         Store(view, shards=[6])

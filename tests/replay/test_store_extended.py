@@ -1,4 +1,4 @@
-"""A store that grows with its view gathers what a fresh one does."""
+"""A store that is extended with its view gathers what a fresh one does."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("max_maps", [None, 2])
 @pytest.mark.parametrize("request_", [Request(), Request(n_step=3, discount=1.0), Request(kind="windows", length=4)])
-def test_a_grown_store_gathers_what_a_new_one_does(logs, online, episode, request_, max_maps):
+def test_an_extended_store_gathers_what_a_new_one_does(logs, online, episode, request_, max_maps):
     base, reader = logs.view(), OnlineReader(online.path)
     old = replay.draw(base, seed=0, sequence=0, count=20)
     store = Store(base, max_maps=max_maps)
@@ -45,7 +45,7 @@ def test_a_grown_store_gathers_what_a_new_one_does(logs, online, episode, reques
         reader.refresh()
         dataset = reader.dataset()
         view = extended(base, dataset)
-        store.grow(view)
+        store.extend(view)
         rows = fresh_rows(dataset, len(base.files))
         found = store.gather(rows, request_)
         assert_same(found, Store(view).gather(rows, request_))
@@ -57,14 +57,14 @@ def test_a_grown_store_gathers_what_a_new_one_does(logs, online, episode, reques
     assert store.shards == tuple(range(3 + 6))
 
 
-def test_files_stay_open_while_a_store_grows(logs, online, episode):
+def test_files_stay_open_while_a_store_is_extended(logs, online, episode):
     base, reader = logs.view(), OnlineReader(online.path)
     store = Store(base)
     store.populate()
     for number in range(3):
         online.insert([(f"e{number}", episode(number, 2))])
         reader.refresh()
-        store.grow(extended(base, reader.dataset()))
+        store.extend(extended(base, reader.dataset()))
         assert store.open_files == 3 + number
         store.gather(fresh_rows(reader.dataset(), 3), Request())
         assert store.open_files == 4 + number
@@ -77,25 +77,25 @@ def test_a_store_may_begin_with_nothing(online, episode):
         assert (store.shards, store.populate(), base.transitions) == ((), 0, 0)
     online.insert([("a", episode(4, 2)), ("b", episode(5, 2))])
     reader.refresh()
-    store.grow(extended(base, reader.dataset()))
+    store.extend(extended(base, reader.dataset()))
     assert store.gather(fresh_rows(reader.dataset(), 0), Request()).reward.tolist() == [400, 500]
     with pytest.raises(DataError, match=r"the view has no transitions"):
         replay.draw(store.view, seed=0, sequence=0, count=1)
 
 
-def test_a_store_of_some_shards_grows_by_some(logs, online, episode):
+def test_a_store_of_some_shards_is_extended_by_some(logs, online, episode):
     for number in range(4):
         online.insert([(f"e{number}", episode(number, 2))])
     base, dataset = logs.view(), OnlineReader(online.path).dataset()
     store = Store(base, shards=[1])
-    store.grow(extended(base, OnlineReader(online.path).dataset(2)), shards=[4])
-    with pytest.raises(DataError, match=r"asked to hold shards \(4,\), but the view has 7, 5 of them from before"):
-        store.grow(extended(base, dataset), shards=[4])
-    store.grow(extended(base, dataset))
+    store.extend(extended(base, OnlineReader(online.path).dataset(2)), shards=[4])
+    with pytest.raises(DataError, match=r"asked to serve shards \(4,\), but the view has 7, 5 of them from before"):
+        store.extend(extended(base, dataset), shards=[4])
+    store.extend(extended(base, dataset))
     assert store.shards == (1, 4, 5, 6)
     rows = fresh_rows(dataset, 3)
     assert store.gather(rows.take([1, 2, 3]), Request()).reward.tolist() == [100, 200, 300]
-    with pytest.raises(DataError, match="asked for shard 3, which it does not hold"):
+    with pytest.raises(DataError, match="asked for shard 3, which is not assigned to it"):
         store.gather(rows, Request())
 
 
@@ -107,7 +107,7 @@ def test_columns_that_a_new_member_lacks_are_dropped(write, online, episode):
     rows = replay.locate(base, np.arange(3))
     assert store.gather(rows, Request(columns=("goal",))).extras["goal"].tolist() == goal.tolist()
     online.insert([("a", episode(7, 2))])
-    store.grow(extended(base, OnlineReader(online.path).dataset()))
+    store.extend(extended(base, OnlineReader(online.path).dataset()))
     assert store.gather(rows, Request()).reward.tolist() == [0, 1, 2]
     assert store.gather(fresh_rows(OnlineReader(online.path).dataset(), 1), Request()).reward.tolist() == [700]
     with pytest.raises(DataError, match="the data has no 'goal'"):
@@ -120,11 +120,11 @@ def test_another_view_is_refused(logs, online, write, episode):
     store = Store(logs.view())
     other = write([episode(number, 9) for number in range(3)], "other")
     for view in (other.view(), extended(None, dataset), extended(other.view(), dataset)):
-        with pytest.raises(DataError, match=r"asked to grow from 3 shards of .*logs .*Make another store"):
-            store.grow(view)
-    store.grow(extended(logs.view(), dataset))
-    with pytest.raises(DataError, match=r"asked to grow from 4 shards"):
-        store.grow(logs.view())
+        with pytest.raises(DataError, match=r"asked to extend 3 shards of .*logs .*Make another store"):
+            store.extend(view)
+    store.extend(extended(logs.view(), dataset))
+    with pytest.raises(DataError, match=r"asked to extend 4 shards"):
+        store.extend(logs.view())
     assert store.gather(fresh_rows(dataset, 3), Request()).reward.tolist() == [700]
 
 
