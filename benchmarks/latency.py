@@ -26,7 +26,8 @@ import numpy as np
 
 import replay
 from replay import Dataset, Request, Store, View, sample
-from replay.manifest import Manifest, Shards, write_manifest
+from replay.contents import Contents, Manifest, Shards
+from replay.manifest import write_manifest
 from replay.schema import columns_of
 from replay.shard import ShardFile, write_shard
 
@@ -174,7 +175,7 @@ def zeros(path: Path, rows: int, *, episode: int, like: Dataset | None = None, e
     statistics["return"] = {"count": total, "mean": 0.0, "std": 0.0, "min": 0.0, "max": 0.0}
     shared = () if like is None else ({"path": os.path.relpath(like.path, path), "sha256": like.fingerprint},)
     manifest = Manifest(bench.SPACES, columns, {}, statistics, {"source": "zeros, for a benchmark"}, parents=shared)
-    write_manifest(path, manifest, shards, table, home=path)
+    write_manifest(path, Contents(path, manifest, shards, table))
     return replay.open(path)
 
 

@@ -18,6 +18,8 @@ class AlgorithmSpec:
     statistics: dict[str, Any] | None
     seed: int
     compile: bool = False
+    frozen: tuple[str, ...] = ()
+    """Modules that stay as they are."""
 
     def create(self, device: str, *, rows: int = 0) -> Algorithm:
         """`rows` are those of each gradient step, where it is to take any.
@@ -25,7 +27,7 @@ class AlgorithmSpec:
         Raises `LearnerError` for an unknown name or knob, for spaces the algorithm cannot serve, and for more memory
         than the device has.
         """
-        return learners.create(
+        algorithm = learners.create(
             self.name,
             self.spaces,
             seed=self.seed,
@@ -35,3 +37,6 @@ class AlgorithmSpec:
             rows=rows,
             **self.knobs,
         )
+        if self.frozen:
+            algorithm.freeze(self.frozen)
+        return algorithm

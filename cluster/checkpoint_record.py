@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from cluster import durable
 from cluster.errors import RunError
-from cluster.run_record import Count, expected, shown
-from replay.ranges import Range, fits
+from cluster.run_record import Count, expected
+from replay.ranges import Range, fits, shown
 
 RECORD = "checkpoint.json"
 Seconds = Annotated[float, Range(0, 1e12)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from replay.errors import DataError
 from replay.manifest import check_files
 from replay.online.reader import OnlineReader
 from replay.online.store_state import is_store
+from replay.records import check_depth
 
 Weighted = tuple[replay.Dataset, float | None]
 
@@ -81,8 +81,8 @@ def describe_dataset(dataset: replay.Dataset) -> dict[str, Any]:
 
 def _provenance(dataset: replay.Dataset) -> dict[str, Any]:
     try:
-        durable.parse_json(json.dumps(dataset.provenance).encode())
-    except (ValueError, RecursionError) as error:
+        check_depth(dataset.provenance, durable.DEEPEST)  # a dataset's record may be deeper than a run's
+    except ValueError as error:
         raise DataError(f"{dataset.path}: provenance: {error}; restore the dataset's record from a copy.") from error
     return dataset.provenance
 
@@ -128,14 +128,14 @@ def _among(left: list[tuple[str, float | None]], entry: _Recorded) -> replay.Dat
 def _opened(path: str, snapshot: int | None) -> replay.Dataset:
     if snapshot is None or not is_store(Path(path)):
         return replay.open(path)
-    reader = OnlineReader(path)
+    reader = OnlineReader(path, from_journal=True)
     if reader.snapshot < snapshot:
         raise DataError(
             f"{path}: its journal has {reader.snapshot} records, and had {snapshot} when the run began; restore the "
             "store from a copy."
         )
     dataset = reader.dataset(snapshot)
-    check_files(dataset.manifest, dataset.shards, verify=False)
+    check_files(dataset.contents, verify=False)
     return dataset
 
 

@@ -1,30 +1,29 @@
-"""A run's files: written whole or not at all and through no link, read only where they are regular files."""
+"""A run's files, written as `replay.durable` does and read only where they are regular files: with a run's errors."""
 
 from __future__ import annotations
 
 import errno
 import json
-import math
 import os
-import shutil
-import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cluster.errors import RunError
-from replay.durable import naming, private_name, write_text
+from replay import durable, records
+from replay.durable import APPENDING, private_folder, remove_private, write_text
+from replay.errors import DataError
+from replay.memory import available_bytes
+from replay.regular import open_regular
 
 JSON_LIMIT = 64 * 2**20
 """Bytes of a JSON file that are read at most: none that a run writes comes near."""
 LINES_LIMIT = 2**28
 """Bytes of a file of lines that are read at most: some million records."""
 DEEPEST = 100
-"""Levels of lists and objects in each other: what is written has a dozen."""
+"""Lists and objects that others may stand in: what is written has a dozen."""
 LINE_LIMIT = 2**20
 """Bytes of one line."""
-_BLOCK = 2**16
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -47,73 +46,26 @@ def write_json(path: Path, record: Any) -> None:
     write_text(path, text + "\n")
 
 
-def private_folder(path: Path) -> Path:
-    """An empty folder beside `path`, under a name that nobody else knows, to be renamed to it."""
-    private = private_name(path)
-    private.mkdir()
-    return private
-
-
-def remove_private(folder: Path, names: str = "*") -> None:
-    """What killed processes left in a folder under private names of `names`, a pattern. Whoever calls it is the only
-    one that writes them."""
-    for left in folder.glob(f".{names}.partial"):
-        if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
-
-
-class Appended:
-    """A file that grows at its end. What `append` could not write as a whole is not in it."""
+class Appended(durable.Appended):
+    """A run's file that content is appended to. Without room for it, its errors say how the run goes on."""
 
     def __init__(self, path: Path) -> None:
         """The file, made where there is none. Raises `RunError` for a link, and for anything but a regular file."""
-        self.path = path
-        self._descriptor = _opened(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-
-    def size(self) -> int:
-        return os.fstat(self._descriptor).st_size
+        super().__init__(path, _opened(path, APPENDING | os.O_CREAT))
 
     def append(self, content: bytes) -> None:
         """Raises `RunError`, naming the file, where there is no room; the file is then as it was."""
-        before, left = self.size(), memoryview(content)
         try:
-            with naming(self.path):
-                while left:
-                    left = left[os.write(self._descriptor, left) :]
+            super().append(content)
         except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(self._descriptor, before)
             raise told(error) from error
-
-    def truncate(self, size: int) -> None:
-        with naming(self.path):
-            os.ftruncate(self._descriptor, size)
 
     def sync(self) -> None:
         """Through to the disk. Raises as `append` does."""
         try:
-            with naming(self.path):
-                os.fsync(self._descriptor)
+            super().sync()
         except OSError as error:
             raise told(error) from error
-
-    def end_of_lines(self, before: int) -> int:
-        """The place behind the last line end among the first `before` bytes: 0 where there is none."""
-        end = min(before, self.size())
-        while end > 0:
-            start = max(0, end - _BLOCK)
-            found = os.pread(self._descriptor, end - start, start).rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
-            end = start
-        return 0
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 def read_bytes(path: Path, limit: int | None = None) -> bytes:
@@ -123,8 +75,7 @@ def read_bytes(path: Path, limit: int | None = None) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if limit is not None and size > limit:
             raise RunError(f"{path}: has {size:,} bytes, expected at most {limit:,}; restore the file.")
-        room = _free_memory()
-        if room is not None and size > room:
+        if (room := available_bytes()) < size:
             raise RunError(
                 f"{path}: has {size:,} bytes, and this machine has {room:,} of memory left; restore the file, or go to "
                 "a machine that has more."
@@ -169,43 +120,8 @@ def read_lines(path: Path, *, ended: bool = False) -> Iterator[tuple[int, Any]]:
 
 
 def parse_json(content: bytes, *, finite: bool = True) -> Any:
-    """A JSON value in UTF-8. Raises `ValueError` and `RecursionError` for anything else, for one of more than
-    `DEEPEST` levels, and, where all its numbers are to be `finite`, for NaN and numbers beyond a float's."""
-    text = content.decode()
-    value = json.loads(text, parse_constant=_no_number, parse_float=_finite) if finite else json.loads(text)
-    level = [value]
-    for _ in range(DEEPEST):
-        level = [inner for outer in level for inner in _inside(outer)]
-        if not level:
-            return value
-    raise ValueError(f"more than {DEEPEST} levels of lists and objects in each other")
-
-
-def _inside(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
-
-
-def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text[:40]} is too large for a number")
-    return number
-
-
-def _free_memory() -> int | None:
-    """Bytes that programs may still take, where the system tells."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as table:
-            found = dict(line.split(":", 1) for line in table if ":" in line)
-        return 1024 * sum(int(found[name].split()[0]) for name in ("MemAvailable", "SwapFree"))
-    except (OSError, KeyError, ValueError, IndexError):
-        return None
+    """A JSON value in UTF-8. Raises `ValueError` and `RecursionError` for anything else: see `records.parsed`."""
+    return records.parsed(content, finite=finite, deepest=DEEPEST)
 
 
 def told(error: OSError, path: Path | None = None) -> OSError | RunError:
@@ -217,16 +133,13 @@ def told(error: OSError, path: Path | None = None) -> OSError | RunError:
 
 def _opened(path: Path, flags: int) -> int:
     try:
-        # Without waiting: to open a pipe would last until somebody opens its other end.
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        return open_regular(path, flags)
+    except DataError as error:
+        raise RunError(_unexpected(path)) from error
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):  # it took the file's place this moment
             raise RunError(_unexpected(path)) from error
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise RunError(_unexpected(path))
-    return descriptor
 
 
 def _unexpected(path: Path) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 import envs
-from cluster import checkpoint, process
+from cluster import process
 from cluster.backends.placement import settle_devices
 from cluster.build import AlgorithmSpec
-from cluster.checkpoint import Arrays, Checkpoint
 from cluster.checks import check_algorithm, check_environment, check_interaction, rows_here
 from cluster.claim import Claim
 from cluster.datasets import Weighted, describe_dataset, open_datasets, places
@@ -31,29 +30,13 @@ from cluster.roles.evaluator import EvaluationSpec
 from cluster.run import Interaction, Run
 from cluster.run_folder import plain, spaces_to_json
 from cluster.snapshots import check_snapshots
+from cluster.stages import Beginning, Stage, begin, create, first_state
 from cluster.train import patience_with
 from envs import EnvSpec, Exploration
-from learners.algorithm import Algorithm
-from learners.errors import LearnerError
 from replay.mixing import Mixing
 from replay.online.store import Eviction, OnlineReader, OnlineStore
 from replay.spaces import Spaces
 from replay.view import View, extended
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """Where a fine-tuning run starts from."""
-
-    run: str
-    """The folder of the offline run."""
-    checkpoint: str
-    """`step-N`."""
-    state: Arrays | None
-    """None for a run that goes on from a checkpoint of its own."""
-    statistics: dict[str, Any] | None
-    """By which its observations are normalised: they stay, whatever the fresh data is."""
-    reference_scores: Sequence[float] | None
 
 
 def finetune(
@@ -64,7 +47,7 @@ def finetune(
     *,
     run: Path,
     environment: EnvSpec,
-    beginning: Beginning | None = None,
+    init: Sequence[Stage] = (),
     resume: bool = False,
     resume_from: str | None = None,
     stalled_seconds: float = 60.0,
@@ -81,6 +64,7 @@ def finetune(
     console = console or Console(stderr=True)
     with Claim(run, resume=resume) as claim:
         check_kind(claim, online=True)
+        beginning = begin(init, claim.folder, claim.before, recipe.algorithm)
         recipe, topology = settle_devices(recipe, topology)
         limiter = online.limiter(recipe.chunk_steps, topology.env_runners.count)
         process.prepare(recipe.threads, recipe.device)
@@ -89,10 +73,8 @@ def finetune(
         logged = View.of(datasets, split=recipe.split, where=recipe.where) if datasets else None
         spaces = _spaces(environment) if logged is None else logged.spaces
         statistics = None if logged is None else plain(logged.statistics)
-        if beginning is not None:
-            statistics = beginning.statistics
         spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, spaces, statistics, recipe.seed, recipe.compile)
-        algorithm = _create(spec, beginning, rows_here(recipe, topology))
+        spec, algorithm = create(spec, beginning, rows_here(recipe, topology))
         check_algorithm(algorithm, recipe, topology)
         if recipe.shards_per_draw is not None:
             raise RunError("--shards-per-draw: draws of fine-tuning are from all shards; leave the option out.")
@@ -116,16 +98,16 @@ def finetune(
             )
         check_recipe(claim, recipe, as_json(online), environment.to_json())
         start = resume_point(claim, resume_from, recipe, algorithm, spaces, logged)
-        start = start or _first(beginning, algorithm)
+        start = start or first_state(beginning, algorithm)
         config = {
             "format": 1,
             "recipe": as_json(recipe),
             "online": as_json(online),
-            "from": None if beginning is None else {"run": beginning.run, "checkpoint": beginning.checkpoint},
+            "init": [] if beginning is None else beginning.record(),
             "topology": as_json(topology),
             "cadence": as_json(cadence),
             "spaces": spaces_to_json(spaces),
-            "statistics": statistics,
+            "statistics": spec.statistics,
             "environment": environment.to_json(),
             "reference_scores": scores,
             "datasets": [describe_dataset(dataset) for dataset, _ in datasets],
@@ -168,23 +150,6 @@ def finetune(
         return execute(made, lambda run, actors: OnlineSource(run, actors, reader))
 
 
-def _create(spec: AlgorithmSpec, beginning: Beginning | None, rows: int) -> Algorithm:
-    """Raises `LearnerError`, and names the offline run where its statistics do not fit."""
-    try:
-        return spec.create("cpu", rows=rows)
-    except LearnerError as error:
-        raise LearnerError(f"{error}" if beginning is None else f"{beginning.run}: {error}") from error
-
-
-def _first(beginning: Beginning | None, algorithm: Algorithm) -> Checkpoint | None:
-    """The state of the offline run as this one's beginning. Raises `RunError` where the algorithm cannot take it."""
-    if beginning is None or beginning.state is None:
-        return None
-    where = Path(beginning.run) / "checkpoints" / beginning.checkpoint
-    checkpoint.check_layout(where, beginning.state, algorithm)
-    return Checkpoint(0, beginning.state, {}, 0, {})
-
-
 def _eviction(online: OnlineRecipe) -> Eviction | None:
     if online.capacity is None and online.max_age is None and online.min_return is None:
         return None
@@ -219,7 +184,7 @@ def _provenance(config: dict[str, Any], run: Path) -> dict[str, Any]:
         "stochastic": config["online"]["stochastic"],
         "noise_in_halves_of_the_range": config["online"]["noise"],
         "random_probability": config["online"]["random_probability"],
-        "from": config["from"],
+        "init": config["init"],
         "datasets": [{"path": entry["path"], "digest": entry["digest"]} for entry in config["datasets"]],
         "env_spec": environment,
     }

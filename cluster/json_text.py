@@ -12,7 +12,7 @@ from cluster.settings import JSON_TEXT, is_text
 from replay.ranges import shown
 
 DEEPEST = 32
-"""Objects and lists inside each other."""
+"""Objects and lists that another may stand in."""
 _DIGITS = 400
 """Of a number."""
 
@@ -27,6 +27,7 @@ def json_object(text: str | None, option: str) -> dict[str, Any]:
     if text is None:
         return {}
     JSON_TEXT.check(text, option)
+    from replay.records import check_depth  # it imports NumPy, which help does without
 
     def refuse(why: str) -> RunError:
         return RunError(f"{option}: found {shown(text)}, expected {JSON_TEXT.what} ({why}).")
@@ -50,20 +51,19 @@ def json_object(text: str | None, option: str) -> dict[str, Any]:
 
     try:
         value = json.loads(text, object_pairs_hook=pairs, parse_int=number, parse_float=number, parse_constant=constant)
+        check_depth(value, DEEPEST)
     except json.JSONDecodeError as error:
         raise refuse(str(error)) from None
-    except RecursionError:
+    except (RecursionError, ValueError):
         raise refuse(f"it has more than {DEEPEST} levels") from None
     if not isinstance(value, dict):
         raise refuse("it is no object")
-    level: list[Any] = [value]
-    for _ in range(DEEPEST):
-        for entry in level:
-            if isinstance(entry, str) and entry and not is_text(entry):
-                raise refuse(f"{shown(entry)} is no text")
-        level = [inner for entry in level for inner in _inside(entry)]
-    if level:
-        raise refuse(f"it has more than {DEEPEST} levels")
+    left: list[Any] = [value]
+    while left:
+        entry = left.pop()
+        if isinstance(entry, str) and entry and not is_text(entry):
+            raise refuse(f"{shown(entry)} is no text")
+        left.extend(_inside(entry))
     return value
 
 

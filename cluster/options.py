@@ -1,4 +1,8 @@
-"""What a run is told, in three parts: what decides its result, what decides its speed, and what it reports."""
+"""What a run is told, in parts: what decides its result, what decides its speed, and what it reports.
+
+Each part is one dataclass, and that is all there is of it: `config.json` holds its fields, the command line has an
+option for each (its help is the docstring), and `metadata.quiver` in a cluster's file has the topology's keys.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,10 @@ from cluster import ranges
 from cluster.errors import RunError
 from cluster.limiter import SamplesToInserts, gradient_steps
 from cluster.schedule import Schedule
-from cluster.settings import ADDRESS, DEVICE, EXPRESSION, NAME, PATH, VECTORIZATION, Held, hold
-from replay.mixing import fresh_count
+from cluster.settings import ADDRESS, DEVICE, EXPRESSION, NAME, PATH, VECTORIZATION, Flag, Held, hold
 from replay.ranges import Range
+
+HIDDEN = Flag(shown=False)
 
 
 @dataclass(frozen=True)
@@ -21,39 +26,53 @@ class Recipe:
     """Everything the result depends on. Two runs with equal recipes on one kind of machine end bit-identical,
     whatever their topology."""
 
-    datasets: Annotated[tuple[tuple[str, float | None], ...], ranges.DATASETS]
-    """(absolute path, weight): relative shares of every batch; None for all means by number of transitions."""
-    algorithm: str
-    knobs: dict[str, Any] = field(default_factory=dict)
-    seed: ranges.Seed = 0
-    batch_size: ranges.BatchSize = 256
+    datasets: Annotated[
+        tuple[tuple[str, float | None], ...], ranges.DATASETS, Flag(name="dataset", metavar="DATASET[=WEIGHT]")
+    ]
+    """A dataset folder to learn from; give the option again for each further one. Weights are relative shares of every
+    batch: all datasets have one, or none has, and then each transition counts alike."""
+    algorithm: Annotated[str, NAME, Flag(name="algo", metavar="NAME")]
+    """The algorithm. Its knobs are options, too: add --help to see them."""
+    knobs: Annotated[dict[str, Any], HIDDEN] = field(default_factory=dict)
     steps: ranges.Steps = 100_000
+    """Gradient steps to train for."""
+    seed: ranges.Seed = 0
+    """The seed of everything random."""
+    batch_size: ranges.BatchSize = 256
+    """Transitions of one gradient step, over all learners."""
     split: Annotated[str, NAME] = "train"
-    where: Annotated[str | None, EXPRESSION] = None
-    fused: bool = False
+    """Which episodes to train on: train, validation, all, or a name that the dataset has."""
+    where: Annotated[str | None, EXPRESSION, Flag(metavar="EXPR")] = None
+    """Only episodes for which this holds are trained on, such as "return > 100 and success == 1"."""
+    fused: Annotated[bool, HIDDEN] = False
     """The learner computes its own targets: no updaters."""
     chunk_steps: ranges.ChunkSteps = 8
-    """K: gradient steps labelled with one version of the weights."""
+    """K: how many gradient steps are labelled with one version of the weights."""
     depth: ranges.Depth = 2
-    """D: chunk c is labelled with the weights of step (c − D)·K."""
+    """D: with updaters, chunk c is labelled with the weights of chunk c - D."""
     label_reuse: ranges.LabelReuse = 1
-    """u: gradient steps each labelled row takes part in, on average."""
+    """With updaters, in how many gradient steps each labelled row takes part, on average."""
     priority_exponent: ranges.PriorityExponent = 0.0
-    """Above 0, sampling is prioritised by TD error to this power."""
+    """Above 0, transitions are sampled by their temporal-difference error to this power."""
     importance_exponent: ranges.ImportanceExponent = 0.4
-    shards_per_draw: ranges.ShardsPerDraw = None
-    """Limits how many shards one draw touches, on large clusters."""
-    imagine_every: ranges.ImagineEvery = None
+    """How far importance weights make up for prioritised sampling: 0 not at all, 1 fully."""
+    shards_per_draw: Annotated[ranges.ShardsPerDraw, Flag(metavar="N")] = None
+    """At most so many shards serve one batch; this is for large clusters, and part of the result."""
+    imagine_every: Annotated[ranges.ImagineEvery, HIDDEN] = None
     """Gradient steps from one imagination to the next, the first before step 0, where the algorithm has a model."""
-    imagine_starts: ranges.ImagineStarts = None
+    imagine_starts: Annotated[ranges.ImagineStarts, HIDDEN] = None
     """Logged transitions of whose states each imagination makes new ones."""
-    imagined_capacity: ranges.ImaginedCapacity = None
+    imagined_capacity: Annotated[ranges.ImaginedCapacity, HIDDEN] = None
     """Imagined transitions kept: the oldest go first."""
-    imagined_share: ranges.ImaginedShare = None
+    imagined_share: Annotated[ranges.ImaginedShare, HIDDEN] = None
     """Of imagined transitions in each batch: over many batches exactly this."""
-    device: Annotated[str, DEVICE] = "cpu"
+    device: Annotated[str, DEVICE, Flag(metavar="auto|cpu|cuda")] = "cpu"
+    """Where every role computes. With cpu no role asks for a GPU, with cuda learners and updaters do, and auto does as
+    the --config says; where it says nothing, it takes this machine's GPU if there is one, and the CPU of a cluster."""
     compile: bool = False
+    """Compile the training step with torch.compile: slow to start, then faster."""
     threads: ranges.Threads = 1
+    """How many threads each process computes with."""
 
     def __post_init__(self) -> None:
         hold(self)
@@ -97,6 +116,8 @@ class Recipe:
 
     def imagined_rows(self, step: int) -> int:
         """How many of a step's rows are imagined."""
+        from replay.mixing import fresh_count  # help asks for no rows, and does without what it imports
+
         return fresh_count(self.imagined_share or 0.0, step, self.batch_size)
 
     def logged_rows(self, step: int) -> int:
@@ -108,34 +129,37 @@ class Recipe:
 class OnlineRecipe:
     """What a fine-tuning run's result depends on besides: how much is gathered, how, and in what share."""
 
-    env_steps: ranges.Steps
-    """Environment steps to store."""
-    updates_per_step: ranges.UpdatesPerStep = 1.0
-    """Gradient steps for each of them."""
+    env_steps: Annotated[ranges.Steps, Flag(metavar="N")]
+    """Environment steps to gather and to keep."""
+    share: Annotated[ranges.ShareOrNone, Flag(metavar="P|all", words=(("all", None),))] = None
+    """The share of fresh transitions in each batch. With all, every transition, logged or fresh, is equally likely."""
+    final_share: Annotated[ranges.ShareOrNone, Flag(metavar="P")] = None
+    """The share moves to this one, along a line, over the run."""
+    updates_per_step: Annotated[ranges.UpdatesPerStep, Flag(metavar="U")] = 1.0
+    """Gradient steps for each environment step."""
     learning_starts: ranges.StepsOrNone = 0
-    """Environment steps stored before the first gradient step; they are worth none."""
-    slack: ranges.Slack = None
-    """Environment steps by which learning and interaction may run apart; by default, twice the least that works."""
-    share: ranges.ShareOrNone = None
-    """Of fresh transitions in each batch; None: as many as there are, among logged and fresh ones together."""
-    final_share: ranges.ShareOrNone = None
-    """Where the share moves to, along a line, over the run."""
+    """Environment steps that are stored before the first gradient step; they are worth none."""
+    slack: Annotated[ranges.Slack, Flag(metavar="N")] = None
+    """Environment steps by which learning and interaction may run apart before one waits for the other; by default,
+    twice the least that works."""
     stochastic: bool = True
     """Runners draw actions from the policy, instead of taking its mode."""
     noise: ranges.Noise = 0.0
-    """Standard deviation of Gaussian noise on their actions, in halves of the action's range."""
+    """Standard deviation of Gaussian noise on the runners' actions, in halves of the action's range."""
     random_probability: ranges.Share = 0.0
-    """Share of uniformly random actions."""
+    """The share of uniformly random actions."""
     envs_per_runner: ranges.EnvironmentsPerRunner = 1
-    vectorization: Annotated[str, VECTORIZATION] = "sync"
-    """How they are stepped together: sync, async or native, as `envs.make_vector` says."""
+    """Environments that each runner steps together."""
+    vectorization: Annotated[str, VECTORIZATION, Flag(metavar="sync|async|native")] = "sync"
+    """Environments are stepped in the runner's process, in a process each, or as the vector environment that the id is
+    registered with."""
     rollout_steps: ranges.RolloutSteps = 50
     """Steps of each environment between two looks at newer weights."""
-    capacity: ranges.StepsOrAll = None
-    """Fresh transitions that are sampled from at most: the oldest episodes go first."""
-    max_age: ranges.StepsOrAll = None
+    capacity: Annotated[ranges.StepsOrAll, Flag(metavar="N")] = None
+    """Fresh transitions that are sampled from at most; the oldest episodes go first. All of them stay on the disk."""
+    max_age: Annotated[ranges.StepsOrAll, Flag(metavar="N")] = None
     """Environment steps after which an episode is no longer sampled from."""
-    min_return: ranges.Return = None
+    min_return: Annotated[ranges.Return, Flag(metavar="R")] = None
     """Episodes of a lower return are not sampled from."""
 
     def __post_init__(self) -> None:
@@ -195,25 +219,36 @@ class Topology:
     """Who runs where. It changes speed, never results."""
 
     serial: bool = False
-    address: Annotated[str | None, ADDRESS] = None
-    """None starts Ray on this machine; `auto` or an address joins a running cluster."""
-    replay_shards: Role = Role(count=1, num_cpus=0.5)
-    bellman_updaters: Role = Role(count=0)
-    learners: Role = Role(count=1)
-    evaluators: Role = Role(count=1, num_cpus=0.5)
-    env_runners: Role = Role(count=1, num_cpus=0.5)
-    """Of fine-tuning only, as is the next."""
-    online_writers: Role = Role(count=1, num_cpus=0.1)
-    stage: Annotated[str | None, PATH] = None
-    """A folder on each node's own disk to which shards are copied and verified first."""
+    """Everything happens in this process, without Ray: the same result, easier to debug."""
+    address: Annotated[str | None, ADDRESS, Flag(metavar="ADDRESS")] = None
+    """A running Ray cluster to join: auto, or its address. Without it, Ray starts on this machine."""
+    replay_shards: Annotated[Role, ranges.SOME_ACTORS, Flag(name="shards")] = Role(count=1, num_cpus=0.5)
+    """Replay shard actors, which hold the data."""
+    bellman_updaters: Annotated[
+        Role, ranges.ANY_ACTORS, Flag(name="updaters", metavar="N|auto", words=(("auto", "auto"),))
+    ] = Role(count=0)
+    """Bellman updaters, which label batches with targets. With 0 the learner does it; auto takes what processors are
+    left."""
+    learners: Annotated[Role, ranges.SOME_ACTORS] = Role(count=1)
+    """Learners, each of which computes on its part of every batch."""
+    evaluators: Annotated[Role, ranges.ANY_ACTORS] = Role(count=1, num_cpus=0.5)
+    """Evaluators: with several, that many evaluations run side by side. With 0 nothing is evaluated."""
+    env_runners: Annotated[Role, ranges.SOME_ACTORS, Flag(name="runners")] = Role(count=1, num_cpus=0.5)
+    """Environment runners, which gather fresh data."""
+    online_writers: Annotated[Role, HIDDEN] = Role(count=1, num_cpus=0.1)
+    """Of fine-tuning only."""
+    stage: Annotated[str | None, PATH, Flag(metavar="DIR")] = None
+    """A folder on each node's own disk to which shards are copied, and verified, first."""
     allow_mixed: bool = False
-    """Accept updaters on another kind of processor than the learner's: results are then not bit-identical."""
+    """Accept updaters on another kind of processor than the learner's, and a run that goes on on another kind of
+    machine than it began on: results then differ in the last bits."""
     max_restarts: ranges.Restarts = 3
-    """How often a dead learner is restarted from the last checkpoint."""
+    """How often a learner that died is started again from the last checkpoint."""
     late_chunk_seconds: ranges.Seconds = 30.0
-    """A chunk later than this, and than three times the median, is given to a second updater too."""
-    env_timeout: ranges.EnvTimeout = 600.0
-    """Seconds that one call of an environment, such as a step, may take; 0: as long as it likes."""
+    """A chunk of labels later than this, and than three times the median, is asked of a second updater, too."""
+    env_timeout: Annotated[ranges.EnvTimeout, Flag(metavar="SECONDS")] = 600.0
+    """How long one call of an environment, such as a step, may take; with 0, for ever. A call that takes longer counts
+    as failed. After a minute a note says where it hangs."""
 
     def __post_init__(self) -> None:
         hold(self)
@@ -228,13 +263,17 @@ class Cadence(Held):
     """When a run reports and saves, in gradient steps; each falls on the next chunk boundary. Never changes results."""
 
     log_every: ranges.StepsOrNone = 500
+    """Record training metrics every so many steps."""
     validate_every: ranges.StepsOrNone = 1_000
+    """Record losses on the validation episodes, and values on a fixed probe, every so many steps."""
     checkpoint_every: ranges.StepsOrNone = 10_000
+    """Save every so many steps."""
     keep: ranges.Keep = 3
-    """Checkpoints kept: the newest ones, and always the best evaluated one."""
+    """Newest checkpoints to keep; the best one is always kept."""
     eval_every: ranges.StepsOrNone = 0
-    """0 evaluates before the first and after the last step only (when there is an environment)."""
+    """Evaluate every so many steps; with 0, before the first and after the last step only."""
     eval_episodes: ranges.EpisodesOrNone = 20
+    """Episodes of each evaluation; 0 leaves evaluation out."""
     eval_stochastic: bool = False
     """Evaluations draw actions from the policy instead of taking its mode."""
 

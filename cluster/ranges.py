@@ -53,7 +53,8 @@ MOST_RESOURCES = 1_000_000
 """Of a CPU, a GPU or another resource, that one actor may ask for: no node has so many."""
 
 Actors = Annotated[int, Range(0, MOST_ACTORS)]
-SomeActors = Annotated[int, Range(1, MOST_ACTORS)]
+ANY_ACTORS, SOME_ACTORS = Range(0, MOST_ACTORS), Range(1, MOST_ACTORS)
+"""Of a role that a run may do without, and of one that it needs."""
 Amount = Annotated[float, Range(0, MOST_RESOURCES)]
 Restarts = Annotated[int, Range(0, 1_000_000)]
 Seconds = Annotated[float, Range(0, 10_000_000, above=True)]

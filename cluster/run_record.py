@@ -20,15 +20,13 @@ from cluster.errors import RunError
 from cluster.options import Cadence, OnlineRecipe, Recipe, Role, Topology
 from learners.errors import LearnerError
 from replay.errors import DataError
-from replay.ranges import Range, fits, hints, range_of
+from replay.ranges import Range, fits, hints, range_of, shown
 from replay.ranges import expected as told
 from replay.schema import DTYPES
 from replay.spaces import Box, Spaces, observation_columns
 from replay.spaces import from_json as space_from_json
 
 REMEDY = "No run writes that; restore the file."
-LONGEST = 80
-"""Characters of what was found that a message shows."""
 
 Count = Annotated[int, Range(0, 2**63 - 1)]
 Positive = Annotated[int, Range(1, 2**63 - 1)]
@@ -69,10 +67,21 @@ class EnvironmentRecord:
 
 @dataclass(frozen=True)
 class BeginningRecord:
-    """`from`: the run and the checkpoint that fine-tuning began with."""
+    """`from`: the run and the checkpoint that fine-tuning began with, in earlier versions."""
 
     run: str
     checkpoint: str
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """An entry of `init`: as `stages.Stage` writes it."""
+
+    name: str
+    run: str
+    checkpoint: str
+    sha256: str | None = None
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,6 +160,7 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
     if not isinstance(config.get("id", ""), str):
         raise refusal(where, "id", config["id"], "text")
     _machines(config, where)
+    _stages(config, where)
     if "online" in config:
         _online(config, where)
 
@@ -257,9 +267,23 @@ def _online(config: Mapping[str, Any], where: str) -> None:
     _object(config, "environment", where)
     if "env_runners" not in config["topology"]:
         raise RunError(f"{where}: topology.env_runners is missing. {REMEDY}")
+
+
+def _stages(config: Mapping[str, Any], where: str) -> None:
+    """`init`; and `from`, by which fine-tuning said it in earlier versions."""
     if config.get("from") is not None:
         begun = made(BeginningRecord, config["from"], where, "from")
         check_path(begun.run, where, "from.run")
+    stages = config.get("init")
+    if stages is not None and not isinstance(stages, list):
+        raise refusal(where, "init", stages, "a list or null")
+    names = set()
+    for number, entry in enumerate(stages or ()):
+        stage = made(StageRecord, entry, where, f"init[{number}]")
+        check_path(stage.run, where, f"init[{number}].run")
+        if stage.name in names:
+            raise RunError(f"{where}: init[{number}].name: {shown(stage.name)} is there twice. {REMEDY}")
+        names.add(stage.name)
 
 
 def _space(record: Mapping[str, Any], where: str, at: str, *, outer: bool) -> None:
@@ -330,15 +354,6 @@ def refusal(where: str, at: str, found: Any, expected: str) -> RunError:
     """What is wrong at a place in a file, or with all of it."""
     place = f"{where}: {at}" if at else where
     return RunError(f"{place}: found {shown(found)}, expected {expected}. {REMEDY}")
-
-
-def shown(value: Any) -> str:
-    """A value in at most a line."""
-    try:
-        text = repr(value)
-    except ValueError:  # a whole number of thousands of digits
-        return "a number too long to show"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 def expected(kind: Any, span: Range | None = None) -> str:

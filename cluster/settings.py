@@ -22,9 +22,13 @@ _LAST_SEED = int(span.most if (span := range_of(ranges.Seed)) else 0)
 def hold(record: Any, name: Callable[[str], str] | None = None) -> None:
     """Raises `RunError` for a field of a dataclass that is not of its annotated type, out of its range, or text of
     another kind than it declares. `name` makes what messages call a field of its name; by default its option."""
-    called = name or option
+    kinds = hints(type(record))
+
+    def called(field: str) -> str:
+        return name(field) if name is not None else option(field, kinds[field])
+
     check_fields(record, RunError, called)
-    for field, kind in hints(type(record)).items():
+    for field, kind in kinds.items():
         held = text_of(kind)
         value = getattr(record, field)
         if held is not None and value is not None:
@@ -39,7 +43,8 @@ class Held:
     """The field that the command line gives without its name, if there is one."""
 
     def __post_init__(self) -> None:
-        hold(self, lambda name: name.upper() if name == self.positional else option(name))
+        kinds = hints(type(self))
+        hold(self, lambda name: name.upper() if name == self.positional else option(name, kinds[name]))
 
 
 def check_seeds(seed: int, episodes: int) -> None:
@@ -52,9 +57,28 @@ def check_seeds(seed: int, episodes: int) -> None:
         )
 
 
-def option(name: str) -> str:
-    """What the command line calls a field."""
-    return f"--{name.replace('_', '-')}"
+@dataclass(frozen=True)
+class Flag:
+    """How the command line shows a field, where its name and type do not say it all."""
+
+    name: str = ""
+    """Of the option; the field's own, unless given."""
+    metavar: str = ""
+    """What stands for its value in the help."""
+    words: tuple[tuple[str, Any], ...] = ()
+    """Words that it takes besides numbers, each with the value that it stands for."""
+    shown: bool = True
+    """Whether there is such an option at all."""
+
+
+def flag_of(kind: Any) -> Flag:
+    """What an annotation says of its option."""
+    return next((entry for entry in getattr(kind, "__metadata__", ()) if isinstance(entry, Flag)), Flag())
+
+
+def option(name: str, kind: Any = None) -> str:
+    """What the command line calls a field, which may be annotated."""
+    return f"--{(flag_of(kind).name or name).replace('_', '-')}"
 
 
 # --- Numbers in text ---
@@ -175,15 +199,6 @@ def one_of(*words: str) -> Text:
     return Text(f"{', '.join(first)} or {last}" if first else last, lambda text: text in words)
 
 
-def number_or(kind: Any, *words: str) -> Text:
-    """Text that is a number in a range, or one of a few words."""
-    read = whole_number if takes_whole_numbers(kind) else real_number
-    return Text(
-        f"{expected(kind)}, or {' or '.join(words)}",
-        lambda text: text in words or ((found := read(text)) is not None and fits(found, kind)),
-    )
-
-
 NAME = Text("a name", lambda text: len(text) <= _LONGEST_WORDS)
 EXPRESSION = Text('an expression such as "return > 100 and success == 1"')
 JSON_TEXT = Text('a JSON object such as {"name": 1}')
@@ -199,8 +214,6 @@ DEVICE = one_of("auto", "cpu", "cuda")
 POLICY_DEVICE = one_of("cpu", "cuda")
 VECTORIZATION = one_of("sync", "async", "native")
 SUCCESS_TIMING = one_of("pre", "post")
-UPDATERS = number_or(ranges.Actors, "auto")
-SHARE = number_or(ranges.Share, "all")
 
 
 def step_of(text: str) -> int | None:
@@ -213,4 +226,24 @@ STEP = Text("step-N, the name of a checkpoint", lambda text: step_of(text) is no
 CHECKPOINT = Text(
     "latest, best or step-N, the name of a checkpoint",
     lambda text: text in ("latest", "best") or step_of(text) is not None,
+)
+WHOLE = "all"
+"""Everything that a checkpoint holds of a learner, where `--init` may name a module."""
+
+
+def init_of(text: str) -> tuple[str, str, str, bool] | None:
+    """Name, run, checkpoint, and whether it is frozen, of `NAME=RUN[@latest|best|step-N][:frozen]`; None for anything
+    else."""
+    name, _, place = text.removesuffix(":frozen").partition("=")
+    run, at, which = place.rpartition("@")
+    if not (at and CHECKPOINT.fits(which)):
+        run, which = place, "latest"
+    named = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name, re.ASCII)
+    return (name, run, which, text.endswith(":frozen")) if named and PATH.fits(run) else None
+
+
+INIT = Text(
+    "NAME=RUN, NAME=RUN@latest, @best or @step-N, with :frozen behind it or not",
+    lambda text: init_of(text) is not None,
+    any_bytes=True,
 )

@@ -1,26 +1,29 @@
 """The run's topology as it stands in `ray_config.yaml`, under `metadata.quiver`, checked key by key.
 
-`ray up` reads the same file and leaves `metadata` to its users.
+Its keys are the fields of `options.Topology`, and the roles' those of `options.Role`. `ray up` reads the same file and
+leaves `metadata` to its users.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-
-from cluster import ranges
 from cluster.errors import RunError
 from cluster.options import Role, Topology
 from cluster.ranges import LEAST_SHARE
-from cluster.settings import ADDRESS, PATH, Text
+from cluster.settings import text_of
 from cluster.yaml_text import read_yaml
-from replay.ranges import range_of, shown
+from replay.ranges import expected, fits, hints, shown
 
 WHERE = "metadata.quiver"
 _DEFAULTS = Topology()
+_ROLES = {name: role for name, role in vars(_DEFAULTS).items() if isinstance(role, Role)}
+_SETTINGS = {name: kind for name, kind in hints(Topology).items() if name not in (*_ROLES, "serial")}
+"""Whether a run is serial is said at the command line: the file describes a cluster."""
 
 # What no resource of one's own is called, and what to write instead. Ray refuses these names late; the empty one
 # aborts the driver.
@@ -31,92 +34,6 @@ _RESERVED = {
     "memory": "a resource of your own: Quiver reserves no memory",
     "object_store_memory": "a resource of your own: Quiver reserves no memory",
     "bundle": "another name: Ray uses it for itself",
-}
-
-
-def _countable(amount: float) -> float:
-    if 0.0 < amount < LEAST_SHARE:
-        raise ValueError(f"0, or at least {LEAST_SHARE:g}, which is what Ray counts in")
-    return amount
-
-
-def _whole_above_one(amount: float) -> float:
-    if amount > 1.0 and not amount.is_integer():
-        raise ValueError("a share of one GPU, or a whole number of them")
-    return amount
-
-
-def _resource_name(name: str) -> str:
-    if name in _RESERVED:
-        raise ValueError(_RESERVED[name])
-    return name
-
-
-def _holding(kind: Text) -> AfterValidator:
-    def check(text: str) -> str:
-        if not kind.fits(text):
-            raise ValueError(kind.what)
-        return text
-
-    return AfterValidator(check)
-
-
-def _within(kind: Any) -> Any:
-    """The range that is declared for a run's record, in pydantic's words."""
-    span = range_of(kind)
-    assert span is not None
-    if span.above:
-        return Field(gt=span.least, le=span.most)
-    return Field(ge=span.least, le=span.most)
-
-
-_FINITE = Field(allow_inf_nan=False)
-_Amount = Annotated[float, _within(ranges.Amount), _FINITE, AfterValidator(_countable)]
-
-
-class _Section(BaseModel):
-    # Strict: "2" is no number. Extra keys are refused: a misspelt one would go unnoticed.
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class RoleSection(_Section):
-    """What stands under one role. What is left out keeps the role's default."""
-
-    count: Annotated[int, _within(ranges.Actors)] | None = None
-    num_cpus: _Amount | None = None
-    num_gpus: Annotated[_Amount, AfterValidator(_whole_above_one)] | None = None
-    resources: dict[Annotated[str, AfterValidator(_resource_name)], _Amount] | None = None
-
-    def over(self, role: Role) -> Role:
-        """`role` with what the file says of it."""
-        return Role(**{**vars(role), **self.model_dump(exclude_none=True)})
-
-
-class RolesSection(_Section):
-    replay_shards: RoleSection = RoleSection()
-    bellman_updaters: RoleSection = RoleSection()
-    learners: RoleSection = RoleSection()
-    evaluators: RoleSection = RoleSection()
-    env_runners: RoleSection = RoleSection()
-    online_writers: RoleSection = RoleSection()
-
-
-class QuiverSection(_Section):
-    """Everything under `metadata.quiver`."""
-
-    roles: RolesSection = RolesSection()
-    address: Annotated[str, _holding(ADDRESS)] | None = _DEFAULTS.address
-    stage: Annotated[str, _holding(PATH)] | None = _DEFAULTS.stage
-    allow_mixed: bool = _DEFAULTS.allow_mixed
-    max_restarts: Annotated[int, _within(ranges.Restarts)] = _DEFAULTS.max_restarts
-    late_chunk_seconds: Annotated[float, _within(ranges.Seconds), _FINITE] = _DEFAULTS.late_chunk_seconds
-    env_timeout: Annotated[float, _within(ranges.EnvTimeout), _FINITE] = _DEFAULTS.env_timeout
-
-
-_SECTIONS: dict[str, type[_Section]] = {
-    "": QuiverSection,
-    "roles": RolesSection,
-    **{f"roles.{role}": RoleSection for role in RolesSection.model_fields},
 }
 
 
@@ -132,23 +49,75 @@ def read_topology(path: Path) -> Topology:
 
 
 def parse_topology(section: Any, where: str) -> Topology:
-    """The topology that `section`, the content of `metadata.quiver`, describes; `where` begins every message."""
-    try:
-        checked = QuiverSection.model_validate(section)
-    except ValidationError as error:
-        raise RunError("\n".join(f"{where}: {_message(entry)}" for entry in error.errors())) from None
-    roles = {name: getattr(checked.roles, name).over(getattr(_DEFAULTS, name)) for name in RolesSection.model_fields}
-    for name, role in roles.items():
+    """The topology that `section`, the content of `metadata.quiver`, describes; `where` begins every message.
+
+    Raises `RunError` with a line for each mistake.
+    """
+    mistakes: list[str] = []
+    top = _keys(section, WHERE, ("roles", *_SETTINGS), mistakes)
+    roles = _keys(top.pop("roles", {}), f"{WHERE}.roles", tuple(_ROLES), mistakes)
+    found = {name: value for name, value in top.items() if _fits(value, _SETTINGS[name], f"{WHERE}.{name}", mistakes)}
+    sections = {name: _role(name, section, mistakes) for name, section in roles.items()}
+    if mistakes:
+        raise RunError("\n".join(f"{where}: {mistake}" for mistake in mistakes))
+    made: dict[str, Any] = {name: replace(_ROLES[name], **values) for name, values in sections.items()}
+    for name, role in made.items():
         _check_role(name, role, f"{where}: {WHERE}.roles.{name}")
-    return Topology(
-        **roles,
-        address=checked.address,
-        stage=checked.stage,
-        allow_mixed=checked.allow_mixed,
-        max_restarts=checked.max_restarts,
-        late_chunk_seconds=checked.late_chunk_seconds,
-        env_timeout=checked.env_timeout,
-    )
+    return replace(_DEFAULTS, **made, **found)
+
+
+def _role(name: str, section: Any, mistakes: list[str]) -> dict[str, Any]:
+    """What stands under one role. What is left out, or empty, keeps the role's default."""
+    at = f"{WHERE}.roles.{name}"
+    kinds = hints(Role)
+    values = {key: value for key, value in _keys(section, at, tuple(kinds), mistakes).items() if value is not None}
+    for key, value in values.items():
+        if key == "resources":
+            for resource, amount in _keys(value, f"{at}.resources", None, mistakes).items():
+                if not isinstance(resource, str) or resource in _RESERVED:
+                    instead = _RESERVED.get(resource, "text")
+                    mistakes.append(
+                        f"{at}.resources.{resource}".rstrip(".") + f": found {shown(resource)}, expected {instead}."
+                    )
+                else:
+                    _fits_amount(amount, hints(Role)["num_cpus"], f"{at}.resources.{resource}", mistakes)
+        elif key == "count":
+            _fits(value, kinds[key], f"{at}.{key}", mistakes)
+        elif _fits_amount(value, kinds[key], f"{at}.{key}", mistakes) and key == "num_gpus":
+            _fits_gpus(value, f"{at}.{key}", mistakes)
+    return values
+
+
+def _keys(section: Any, at: str, known: tuple[str, ...] | None, mistakes: list[str]) -> dict[Any, Any]:
+    """What stands below a key by its names, of those `known`, where not all are."""
+    if not isinstance(section, Mapping):
+        mistakes.append(f"{at}: found {shown(section)}, expected keys with values below it.")
+        return {}
+    for key in section:
+        if known is not None and key not in known:
+            near = difflib.get_close_matches(str(key)[:100], known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}."
+            mistakes.append(f"{at}.{str(key)[:100]}: unknown; {hint}")
+    return {key: value for key, value in section.items() if known is None or key in known}
+
+
+def _fits(value: Any, kind: Any, at: str, mistakes: list[str]) -> bool:
+    text = text_of(kind)
+    if not fits(value, kind):
+        mistakes.append(f"{at}: found {shown(value)}, expected {expected(kind)}.")
+    elif text is not None and value is not None and not text.fits(value):
+        mistakes.append(f"{at}: found {shown(value)}, expected {text.what}.")
+    else:
+        return True
+    return False
+
+
+def _fits_amount(value: Any, kind: Any, at: str, mistakes: list[str]) -> bool:
+    if not _fits(value, kind, at, mistakes):
+        return False
+    if 0 < value < LEAST_SHARE:
+        mistakes.append(f"{at}: found {value:g}, expected 0, or at least {LEAST_SHARE:g}, which is what Ray counts in.")
+    return True
 
 
 def _check_role(name: str, role: Role, where: str) -> None:
@@ -164,18 +133,6 @@ def _check_role(name: str, role: Role, where: str) -> None:
         raise RunError(f"{where}.num_gpus: found {role.num_gpus:g}, but this role has no use for a GPU. Leave it out.")
 
 
-def _message(entry: Any) -> str:
-    # In a dictionary, an entry about a key itself ends so.
-    path = [str(part) for part in entry["loc"] if part != "[key]"]
-    parents, key = path[:-1], path[-1] if path else ""
-    full = ".".join([WHERE, *parents, key]).rstrip(".")
-    if entry["type"] == "extra_forbidden":
-        known = list(_SECTIONS[".".join(parents)].model_fields)
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}."
-        return f"{full}: unknown; {hint}"
-    found = shown(entry["input"])
-    if entry["type"] == "model_type":
-        return f"{full}: found {found}, expected keys with values below it."
-    expected = entry["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{full}: found {found}, expected: {expected}."
+def _fits_gpus(value: float, at: str, mistakes: list[str]) -> None:
+    if value > 1 and value != int(value):
+        mistakes.append(f"{at}: found {shown(value)}, expected a share of one GPU, or a whole number of them.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from cluster.roles.evaluator import EvaluationSpec
 from cluster.run import Run
 from cluster.run_folder import plain, spaces_to_json
 from cluster.source import LogSource
+from cluster.stages import Stage, begin, create, first_state
 from envs import EnvSpec, Patience
 from replay.view import View
 
@@ -39,6 +41,7 @@ def train(
     environment: EnvSpec | None = None,
     resume: bool = False,
     resume_from: str | None = None,
+    init: Sequence[Stage] = (),
     console: Console | None = None,
 ) -> RunResult:
     """Train, evaluate and save, or go on with a run that was interrupted: with `resume_from`, from that checkpoint
@@ -50,6 +53,7 @@ def train(
     console = console or Console(stderr=True)
     with Claim(run, resume=resume) as claim:
         check_kind(claim, online=False)
+        beginning = begin(init, claim.folder, claim.before, recipe.algorithm)
         recipe, topology = settle_devices(recipe, topology)
         process.prepare(recipe.threads, recipe.device)
         datasets = open_datasets(recipe, claim.before, f"quiver train --run {run} --resume")
@@ -57,7 +61,7 @@ def train(
         view = View.of(datasets, split=recipe.split, where=recipe.where)
         statistics = plain(view.statistics)
         spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, view.spaces, statistics, recipe.seed, recipe.compile)
-        algorithm = spec.create("cpu", rows=rows_here(recipe, topology))
+        spec, algorithm = create(spec, beginning, rows_here(recipe, topology))
         check_algorithm(algorithm, recipe, topology)
         _check_sampling(recipe, topology, view, algorithm.requires.kind)
         validation = validation_view(datasets, recipe)
@@ -73,6 +77,7 @@ def train(
             )
         check_recipe(claim, recipe)
         start = resume_point(claim, resume_from, recipe, algorithm, view.spaces, view)
+        start = start or first_state(beginning, algorithm)
         _check_end_of_chunk(0 if start is None else start.step, recipe)
         config = {
             "format": 1,
@@ -80,7 +85,8 @@ def train(
             "topology": as_json(topology),
             "cadence": as_json(cadence),
             "spaces": spaces_to_json(view.spaces),
-            "statistics": statistics,
+            "statistics": spec.statistics,
+            "init": [] if beginning is None else beginning.record(),
             "environment": None if environment is None else environment.to_json(),
             "reference_scores": reference_scores,
             "datasets": [describe_dataset(dataset) for dataset, _ in datasets],

@@ -1,20 +1,28 @@
 """Robot logs as sharded Arrow datasets: written, opened, sampled reproducibly, walked through. No Ray here."""
 
-from replay.batch import Batch, Request, concatenate
-from replay.dataset import Dataset, open
-from replay.draw import draw, draw_episodes
-from replay.episode import Episode
-from replay.errors import DataError
-from replay.gather.store import Store, sample
-from replay.goals import Goals
-from replay.online.store import Eviction, Inserted, OnlineReader, OnlineStore
-from replay.priority import Priorities
-from replay.rows import Rows
-from replay.scan import scan
-from replay.spaces import Box, Dict, Discrete, Image, Spaces
-from replay.tasks import Tasks
-from replay.view import View, locate, permanent_ids
-from replay.writer import DatasetWriter
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from replay.batch import Batch, Request, concatenate
+    from replay.dataset import Dataset, open
+    from replay.draw import draw, draw_episodes
+    from replay.episode import Episode
+    from replay.errors import DataError
+    from replay.gather.store import Store, sample
+    from replay.goals import Goals
+    from replay.online.store import Eviction, Inserted, OnlineReader, OnlineStore
+    from replay.priority import Priorities
+    from replay.rows import Rows
+    from replay.scan import scan
+    from replay.spaces import Box, Dict, Discrete, Image, Spaces
+    from replay.tasks import Tasks
+    from replay.view import View, locate, permanent_ids
+    from replay.writer import DatasetWriter
 
 __all__ = [
     "Batch",
@@ -47,3 +55,54 @@ __all__ = [
     "sample",
     "scan",
 ]
+
+_HOMES = {
+    "Batch": "replay.batch",
+    "Box": "replay.spaces",
+    "DataError": "replay.errors",
+    "Dataset": "replay.dataset",
+    "DatasetWriter": "replay.writer",
+    "Dict": "replay.spaces",
+    "Discrete": "replay.spaces",
+    "Episode": "replay.episode",
+    "Eviction": "replay.online.store",
+    "Goals": "replay.goals",
+    "Image": "replay.spaces",
+    "Inserted": "replay.online.store",
+    "OnlineReader": "replay.online.store",
+    "OnlineStore": "replay.online.store",
+    "Priorities": "replay.priority",
+    "Request": "replay.batch",
+    "Rows": "replay.rows",
+    "Spaces": "replay.spaces",
+    "Store": "replay.gather.store",
+    "Tasks": "replay.tasks",
+    "View": "replay.view",
+    "concatenate": "replay.batch",
+    "draw": "replay.draw",
+    "draw_episodes": "replay.draw",
+    "locate": "replay.view",
+    "open": "replay.dataset",
+    "permanent_ids": "replay.view",
+    "sample": "replay.gather.store",
+    "scan": "replay.scan",
+}
+"""Which module each name is from. It is imported when the name is asked for, so that who needs a range alone, as the
+help of a command does, waits neither for NumPy nor for Arrow."""
+
+
+class _Package(ModuleType):
+    """`replay.draw` and `replay.scan` are functions, although modules are called so, too: importing these must not put
+    them into the functions' places."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_HOMES[name]), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

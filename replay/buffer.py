@@ -11,7 +11,7 @@ import numpy as np
 
 from replay import images
 from replay.episode import Episode
-from replay.manifest import EPISODE_COLUMNS
+from replay.episode_table import EPISODE_COLUMNS
 from replay.schema import Column, columns_of, filler
 from replay.shard import ShardFile, write_shard
 from replay.spaces import Box, Image, Spaces, observation_columns
@@ -136,6 +136,6 @@ class ShardBuffer:
         if rows <= capacity:
             return
         for name, array in self.arrays.items():
-            grown = np.empty((max(rows, 2 * capacity), *array.shape[1:]), array.dtype)
-            grown[: self.rows] = array[: self.rows]
-            self.arrays[name] = grown
+            larger = np.empty((max(rows, 2 * capacity), *array.shape[1:]), array.dtype)
+            larger[: self.rows] = array[: self.rows]
+            self.arrays[name] = larger

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from replay.batch import Batch, Request
+from replay.contents import Contents, Episodes, Manifest, Shards
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.gather.store import Store, sample
-from replay.manifest import Episodes, Manifest, Shards, check_files, fingerprint, read_manifest
+from replay.manifest import check_files, fingerprint, read_manifest
 from replay.online.store_state import StoreState, is_store
 from replay.ranges import fits, shown
 from replay.scan import scan
@@ -28,25 +29,8 @@ _TRANSITIONS = Request()
 class Dataset:
     """An open dataset. Its files are checked when it is opened, mapped when rows are first asked for."""
 
-    def __init__(
-        self,
-        path: Path,
-        manifest: Manifest,
-        shards: Shards,
-        episodes: Episodes,
-        *,
-        snapshot: int | None = None,
-        sha256: str | None = None,
-    ) -> None:
-        self.path = path
-        self._sha256 = sha256
-        self.snapshot = snapshot
-        """Of an online store: how many records of its journal this is. None for any other dataset."""
-        self.manifest = manifest
-        self.shards = shards
-        """For each shard, its files by column group."""
-        self.episodes = episodes
-        """The episodes table as arrays (N,), by column name: see `manifest.Episodes`."""
+    def __init__(self, contents: Contents) -> None:
+        self.contents = contents
         self._parts: dict[str, tuple[View, Store]] = {}
 
     @staticmethod
@@ -60,20 +44,41 @@ class Dataset:
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
             raise DataError(f"dataset: found {shown(path)}, expected the name of a folder.")
         folder = Path(path).absolute()
-        snapshot = sha256 = None
         if is_store(folder):
             state = StoreState(folder)
-            snapshot = state.refresh()
-            manifest, shards, episodes = state.at(snapshot)
-            if not len(episodes["length"]):
+            contents = state.at(state.refresh())
+            if not len(contents.episodes["length"]):
                 had = f"all {len(state.ids)} episodes were evicted" if state.ids else "no episodes yet"
                 raise DataError(f"{folder}: the online store has nothing to give: {had}. Open it once it has some.")
         else:
-            manifest, shards, episodes, sha256 = read_manifest(folder)
-        check_files(manifest, shards, verify=verify)
+            contents = read_manifest(folder)
+        check_files(contents, verify=verify)
         if verify:
-            check_values(folder, manifest, shards, episodes)
-        return Dataset(folder, manifest, shards, episodes, snapshot=snapshot, sha256=sha256)
+            check_values(contents)
+        return Dataset(contents)
+
+    @property
+    def path(self) -> Path:
+        return self.contents.path
+
+    @property
+    def snapshot(self) -> int | None:
+        """Of an online store: how many records of its journal this is. None for any other dataset."""
+        return self.contents.snapshot
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.contents.manifest
+
+    @property
+    def shards(self) -> Shards:
+        """For each shard, its files by column group."""
+        return self.contents.shards
+
+    @property
+    def episodes(self) -> Episodes:
+        """The episodes table as arrays (N,), by column name: see `contents.Episodes`."""
+        return self.contents.episodes
 
     @property
     def spaces(self) -> Spaces:
@@ -105,7 +110,7 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """sha256: the identity of the content that was opened, at its snapshot where it is an online store's."""
-        return self._sha256 or fingerprint(self.path, self.snapshot)
+        return self.contents.sha256 or fingerprint(self.path, self.snapshot)
 
     @property
     def num_transitions(self) -> int:

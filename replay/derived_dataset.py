@@ -10,16 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from replay.contents import Contents
 from replay.dataset import Dataset
-from replay.manifest import Episodes, Manifest, Shards, write_manifest
+from replay.manifest import write_manifest
 from replay.new_folder import NewFolder, disk_error
 
 _INHERITED = ("env_spec", "observation_key", "collected_by", "licence", "task", "format")
-"""Provenance that a child has from its parents, where they agree."""
+"""Provenance that a derived dataset has from its parents, where they agree."""
 
 
 def provenance(operation: str, datasets: Sequence[Dataset], **details: Any) -> dict[str, Any]:
-    """Where a child comes from: the operation, its details, and all that is known of the parents."""
+    """Where a derived dataset comes from: the operation, its details, and all that is known of the parents."""
     agreed = {
         name: datasets[0].provenance[name]
         for name in _INHERITED
@@ -48,11 +49,9 @@ def folder(out: str | Path) -> Iterator[tuple[Path, Path]]:
         new.publish()
 
 
-def write(
-    partial: Path, home: Path, manifest: Manifest, shards: Shards, episodes: Episodes, parents: Sequence[Dataset]
-) -> None:
+def write(partial: Path, contents: Contents, parents: Sequence[Dataset]) -> None:
     """Write the manifest into a `folder`, with the parents by relative path and hash."""
-    start = home.parent.resolve() / home.name
+    start = contents.path.parent.resolve() / contents.path.name
     recorded = tuple(
         {
             "path": Path(os.path.relpath(parent.path.resolve(), start)).as_posix(),
@@ -60,10 +59,10 @@ def write(
         }
         for parent in parents
     )
-    write_manifest(partial, replace(manifest, parents=recorded), shards, episodes, home=home)
+    write_manifest(partial, replace(contents, manifest=replace(contents.manifest, parents=recorded)))
 
 
 def _identity(dataset: Dataset) -> dict[str, Any]:
-    """An online store goes on growing: what is meant is what it held then."""
-    held = {} if dataset.snapshot is None else {"snapshot": dataset.snapshot}
-    return {"sha256": dataset.fingerprint, **held}
+    """An online store goes on growing: what is meant is what it had at the snapshot."""
+    snapshot = {} if dataset.snapshot is None else {"snapshot": dataset.snapshot}
+    return {"sha256": dataset.fingerprint, **snapshot}

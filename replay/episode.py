@@ -10,6 +10,8 @@ import numpy as np
 
 from replay.errors import DataError
 from replay.flags import as_flags, check_flag
+from replay.ranges import shown
+from replay.records import is_utf8
 from replay.spaces import Box, Discrete, Image, Leaf, Spaces, observation_columns
 
 
@@ -50,11 +52,10 @@ class Episode:
         """Raises `DataError` for tags that are no text, or none that can be written."""
         tags = {"task": self.task, "source": self.source, **({} if self.split is None else {"split": self.split})}
         for name, value in tags.items():
-            if not isinstance(value, str) or len(value) > LONGEST_TAG or not _encodable(value):
-                shown = repr(value)
-                shown = shown if len(shown) <= 40 else f"{shown[:40]}…"
+            if not isinstance(value, str) or len(value) > LONGEST_TAG or not is_utf8(value):
                 raise DataError(
-                    f"{where}, {name}: found {shown}, expected text of at most {LONGEST_TAG:,} characters. Change it."
+                    f"{where}, {name}: found {shown(value)}, expected text of at most {LONGEST_TAG:,} characters. "
+                    "Change it."
                 )
 
     def validate(self, spaces: Spaces, where: str, extras: Mapping[str, Box] | None = None) -> None:
@@ -146,14 +147,6 @@ def as_array(values: Any, where: str, name: str) -> np.ndarray:
 
 LONGEST_TAG = 10_000
 """Characters of a task, a source or the name of a split."""
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 _LENGTHS = "Observations have one row more than actions, rewards and flags."

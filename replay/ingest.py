@@ -16,9 +16,11 @@ from replay.episode import LONGEST_TAG, Episode
 from replay.errors import DataError
 from replay.hooks import Hook, applied, described
 from replay.new_folder import NewFolder
+from replay.ranges import shown
 from replay.readers import Options, Source, read
 from replay.readers.columns import MOST_NUMBERS, check_name, left_out, some
 from replay.readers.segment import Counts
+from replay.records import is_utf8
 from replay.spaces import Box, Dict, Image, Spaces, observation_columns, part_named
 from replay.writer import SHARD_BYTES, DatasetWriter
 
@@ -190,13 +192,10 @@ def _check_words(**words: str | None) -> None:
     for name, word in words.items():
         if word is None:
             continue
-        try:
-            length = len(word.encode())
-        except UnicodeEncodeError:
-            length = 0
-        if not word.strip() or not 0 < length <= LONGEST_TAG:
-            shown = repr(word if len(word) <= 40 else f"{word[:40]}…")
-            raise DataError(f"{name}: found {shown}, expected 1 to {LONGEST_TAG:,} characters; leave the option out.")
+        if not word.strip() or not is_utf8(word) or len(word.encode()) > LONGEST_TAG:
+            raise DataError(
+                f"{name}: found {shown(word)}, expected 1 to {LONGEST_TAG:,} characters; leave the option out."
+            )
 
 
 def _check_names(spaces: Spaces, extras: Mapping[str, Box], name: str) -> None:

@@ -36,7 +36,7 @@ class Lock:
         self._descriptor: int | None = None
         _close_in_children(self)
         while self._descriptor is None:
-            self._descriptor = self._take(what)
+            self._descriptor = self._acquire(what)
         since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         try:
             with naming(path):
@@ -66,7 +66,7 @@ class Lock:
     ) -> None:
         self.release()
 
-    def _take(self, what: str) -> int | None:
+    def _acquire(self, what: str) -> int | None:
         """A descriptor that holds the lock; None where the file was removed by its last holder meanwhile."""
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
@@ -74,8 +74,8 @@ class Lock:
             if error.errno == errno.ELOOP:
                 raise DataError(f"{self.path}: is a link, expected a lock file; remove it.") from error
             raise
-        held = os.fstat(descriptor)
-        if not stat.S_ISREG(held.st_mode) or held.st_nlink > 1:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             os.close(descriptor)
             raise DataError(f"{self.path}: is a pipe, a device or a hard link, expected a lock file; remove it.")
         try:
@@ -105,20 +105,20 @@ class Lock:
             self._descriptor = None
 
 
-_taken: weakref.WeakSet[Lock] | None = None
+_locks: weakref.WeakSet[Lock] | None = None
 """The locks of this process, once there is one."""
 
 
 def _close_in_children(lock: Lock) -> None:
-    global _taken
-    if _taken is None:
-        _taken = weakref.WeakSet()
+    global _locks
+    if _locks is None:
+        _locks = weakref.WeakSet()
         os.register_at_fork(after_in_child=_forget_all)
-    _taken.add(lock)
+    _locks.add(lock)
 
 
 def _forget_all() -> None:
-    for lock in list(_taken or ()):
+    for lock in list(_locks or ()):
         lock._forget()
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from replay import records, spaces, statistics
+from replay.contents import Contents, Episodes, Manifest, Shards
 from replay.durable import write_text
+from replay.episode_table import EPISODE_COLUMNS, impossible
 from replay.errors import DataError
 from replay.online import journal
 from replay.ranges import shown
@@ -28,64 +29,15 @@ from replay.shard import ShardFile, map_shard
 from replay.spaces import Box, Discrete, Spaces
 from replay.tables import read_table, write_table
 
-EPISODE_COLUMNS: dict[str, pa.DataType] = {
-    "shard": pa.int32(),
-    "first_row": pa.int64(),
-    "length": pa.int64(),
-    "terminated": pa.uint8(),
-    "truncated": pa.uint8(),
-    "return": pa.float64(),
-    "task": pa.string(),
-    "source": pa.string(),
-    "success": pa.int8(),
-    "split": pa.string(),
-}
-_LARGEST = float(np.finfo(np.float64).max)
-_FACTS = {"terminated": (0, 1), "truncated": (0, 1), "success": (-1, 1), "return": (-_LARGEST, _LARGEST)}
-"""What may be said of an episode, from and to."""
-_EXPECTED = {
-    "terminated": "0 or 1",
-    "truncated": "0 or 1",
-    "success": "1, 0, or -1 where unknown",
-    "return": "a number",
-}
 
-Episodes = dict[str, np.ndarray]
-"""The episodes table as arrays (N,), by column name; strings are object arrays. One entry per episode:
-shard, first_row, length (T), terminated and truncated (of the last step), return, task, source,
-success (1, 0, or -1 where unknown), split. In the order of (shard, first_row)."""
-
-Shards = list[dict[str, ShardFile]]
-"""For each shard, its files by column group."""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """Everything that dataset.json says, but the hashes of the tables."""
-
-    spaces: Spaces
-    columns: tuple[Column, ...]
-    extras: dict[str, Box]
-    statistics: dict[str, dict[str, Any]]
-    """By numeric column: count, mean, std, min, max (each an array of the column's shape); and "return":
-    count, mean, std, min, max of the episodes' returns."""
-    provenance: dict[str, Any]
-    reference_scores: tuple[float, float] | None = None
-    """Returns of a random policy and of an expert, for normalised scores."""
-    parents: tuple[dict[str, Any], ...] = ()
-    """Datasets whose shard files this one shares: `path` relative to its folder, `sha256` of their dataset.json. Of an
-    online store, `snapshot` and the `sha256` of what it held then."""
-    counts: dict[str, int] = field(default_factory=dict)
-    """transitions, episodes, rows, shards; filled when the manifest is written."""
-
-
-def write_manifest(folder: Path, manifest: Manifest, shards: Shards, episodes: Episodes, *, home: Path) -> None:
+def write_manifest(folder: Path, contents: Contents) -> None:
     """Write the three files into `folder`, dataset.json last, each through to the disk.
 
-    `home` is where the dataset will lie once `folder` is renamed: the paths of shard files are recorded
+    `contents.path` is where the dataset will lie once `folder` is renamed: the paths of shard files are recorded
     relative to it, whether they are the dataset's own (under `folder`) or another's.
     """
-    folder, home = folder.absolute(), home.absolute()
+    folder, home = folder.absolute(), contents.path.absolute()
+    shards, episodes = contents.shards, contents.episodes
     rows: dict[str, list[Any]] = {name: [] for name in SHARD_COLUMNS}
     for number, files in enumerate(shards):
         for group, file in files.items():
@@ -105,9 +57,9 @@ def write_manifest(folder: Path, manifest: Manifest, shards: Shards, episodes: E
     record = {
         "format": FORMAT,
         "version": VERSION,
-        **describe(manifest),
-        "statistics": statistics.to_json(manifest.statistics),
-        "parents": list(manifest.parents),
+        **describe(contents.manifest),
+        "statistics": statistics.to_json(contents.manifest.statistics),
+        "parents": list(contents.manifest.parents),
         "counts": {
             "transitions": int(np.sum(episodes["length"], dtype=np.int64)),
             "episodes": len(episodes["length"]),
@@ -139,7 +91,7 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
         check_depth(record)
     except ValueError as error:
         raise DataError(
-            f"{path.name}: {error}; shorten the provenance, of which children keep their parents'."
+            f"{path.name}: {error}; shorten the provenance, of which derived datasets keep their parents'."
         ) from error
     try:
         content = json.dumps(record, indent=1, allow_nan=False)
@@ -150,9 +102,8 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
     write_text(path, content + "\n")
 
 
-def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes, str]:
-    """Read and check the three files, and find the shard files; their paths come back absolute. Last comes the sha256
-    of the dataset.json that was read: the identity of the dataset's content. Raises `DataError`.
+def read_manifest(folder: Path) -> Contents:
+    """Read and check the three files, and find the shard files; their paths come back absolute. Raises `DataError`.
 
     The shard files themselves are checked by `check_files`.
     """
@@ -178,7 +129,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, Shards, Episodes, str]:
     except MALFORMED as error:
         raise not_whole(where, error) from error
     _check_episodes(folder, manifest, shards, episodes)
-    return manifest, shards, episodes, sha256
+    return Contents(folder, manifest, shards, episodes, sha256=sha256)
 
 
 def from_description(record: Mapping[str, Any], where: str) -> Manifest:
@@ -220,13 +171,13 @@ def from_description(record: Mapping[str, Any], where: str) -> Manifest:
     return manifest
 
 
-def check_files(manifest: Manifest, shards: Shards, *, verify: bool = False) -> None:
+def check_files(contents: Contents, *, verify: bool = False) -> None:
     """Check that every file is there, has the recorded size and the columns of the schema; with `verify`,
     that its content has the recorded hash. Raises `DataError` naming the file, what was found and expected."""
     seen: set[Path] = set()
-    for files in shards:
+    for files in contents.shards:
         for group, file in files.items():
-            columns = [column for column in manifest.columns if column.group == group]
+            columns = [column for column in contents.manifest.columns if column.group == group]
             map_shard(file, columns, check="always" if verify and file.path not in seen else "size")
             seen.add(file.path)
 
@@ -246,11 +197,11 @@ def _statistics(record: Mapping[str, Any], columns: Sequence[Column]) -> dict[st
 def fingerprint(folder: Path, snapshot: int | None = None) -> str:
     """sha256 of dataset.json, which holds the hashes of everything else: the identity of a dataset's content. Of an
     online store: of the journal up to `snapshot`. Raises `DataError`, and `OSError` for a store that is not there."""
-    return read_dataset(folder)[1] if snapshot is None else journal.held(folder, snapshot)[0]
+    return read_dataset(folder)[1] if snapshot is None else journal.prefix(folder, snapshot)[0]
 
 
 def _check_columns(where: str, manifest: Manifest) -> None:
-    """The columns must be those of the spaces and extras; only their groups are free (a child's overrides)."""
+    """The columns must be those of the spaces and extras; only their groups are free (a derived one's overrides)."""
     try:
         expected = {c.name: replace(c, group="") for c in columns_of(manifest.spaces, manifest.extras)}
     except DataError as error:
@@ -298,7 +249,7 @@ def _check_episodes(folder: Path, manifest: Manifest, shards: Shards, episodes: 
     """Episodes must lie inside their shards, in order, without overlap: every address is computed from them. What else
     is said of them must be possible."""
     where = folder / "episodes.arrow"
-    shard_number, first, length = (episodes[name].astype(np.int64) for name in ("shard", "first_row", "length"))
+    length = episodes["length"].astype(np.int64)
     if len(length) != manifest.counts["episodes"] or int(length.sum()) != manifest.counts["transitions"]:
         raise DataError(
             f"{where}: found {len(length)} episodes and {int(length.sum())} transitions, dataset.json says "
@@ -307,23 +258,5 @@ def _check_episodes(folder: Path, manifest: Manifest, shards: Shards, episodes: 
     if len(length) == 0:
         raise DataError(f"{where}: no episodes; ingest a source that has some.")
     rows = np.array([next(iter(files.values())).rows for files in shards], np.int64)
-    inside = (shard_number >= 0) & (shard_number < len(shards)) & (first >= 0) & (length >= 1)
-    if inside.all():
-        inside = length < rows[shard_number] - first  # whose numbers cannot overflow, as those of a sum could
-        same = shard_number[1:] == shard_number[:-1]
-        follows = np.where(same, first[1:] >= first[:-1] + length[:-1] + 1, shard_number[1:] > shard_number[:-1])
-        inside[1:] &= follows
-    if not inside.all():
-        bad = int(np.argmin(inside))
-        raise DataError(
-            f"{where}: episode {bad} (shard {shard_number[bad]}, first row {first[bad]}, {length[bad]} steps) lies "
-            f"outside its shard or over another episode; restore the file from a copy."
-        )
-    for name, (least, most) in _FACTS.items():
-        wrong = ~((episodes[name] >= least) & (episodes[name] <= most))
-        if wrong.any():
-            bad = int(np.argmax(wrong))
-            raise DataError(
-                f"{where}: episode {bad}: {name}: found {episodes[name][bad]}, expected {_EXPECTED[name]}; restore the "
-                "file from a copy."
-            )
+    if (wrong := impossible(episodes, rows)) is not None:
+        raise DataError(f"{where}: {wrong}; restore the file from a copy.")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
-import re
 import shutil
 from pathlib import Path
 from types import TracebackType
 
-from replay.durable import private_name, sync
+from replay.durable import private_folder, remove_private, sync
 from replay.errors import DataError
 from replay.locks import Lock
 from replay.rename import rename_to_free_name
@@ -59,10 +59,9 @@ class NewFolder:
             self._lock = Lock(self.path.parent / f".{self.path.name}.lock", str(self.path), remove=True)
             # Another writer may have finished between the look and the lock.
             self._check_free()
-            self._remove_leftovers()
-            partial = private_name(self.path)
-            partial.mkdir()
-            self._partial = partial
+            # What writers left that were killed: whoever made it held the lock.
+            remove_private(self.path.parent, glob.escape(self.path.name))
+            self._partial = private_folder(self.path)
         except OSError as error:
             self.close()
             raise disk_error(self.path, error) from error
@@ -106,15 +105,6 @@ class NewFolder:
     def _check_free(self) -> None:
         if os.path.lexists(self.path):
             raise DataError(f"{self.path}: exists already; name another folder, or remove it first.")
-
-    def _remove_leftovers(self) -> None:
-        """Private folders of writers that were killed: whoever made them held the lock. (Those of earlier versions had
-        no token in their names.) A link that bears such a name is none of them, and `rmtree` follows none."""
-        name = re.compile(rf"\.{re.escape(self.path.name)}(\.[0-9a-f]{{16}})?\.partial")
-        with os.scandir(self.path.parent) as entries:
-            left = [entry.path for entry in entries if name.fullmatch(entry.name) and not entry.is_symlink()]
-        for path in left:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def disk_error(path: Path, error: OSError) -> DataError:

@@ -1,9 +1,9 @@
 """New datasets from old ones: merge, filter, split, relabel, copy. Nothing is ever changed in place.
 
-Only `copy` moves data. The others write a new episodes table, and shard files only for what they change; for
-the rest they refer to the shards of their parents by relative path. A child records the sha256 of each parent's
-dataset.json; keep parents where they are, or `copy` the child to make it stand alone. An online store may grow on:
-its children refer to what it held when they were made.
+Only `copy` moves data. The others write a new episodes table, and shard files only for what they change; for the rest
+they refer to the shards of their parents by relative path. A derived dataset records the sha256 of each parent's
+dataset.json; keep parents where they are, or `copy` the derived dataset to make it stand alone. An online store may
+grow on: what is derived from it refers to what it had when that was made.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from replay import statistics as moments
+from replay.contents import Contents, Episodes, Shards
 from replay.dataset import Dataset
 from replay.derived_dataset import folder, provenance, write
 from replay.errors import DataError
-from replay.manifest import Episodes, Shards, check_files
+from replay.manifest import check_files
 from replay.new_folder import NewFolder
 from replay.ranges import Seed, Share, expected, fits, shown
 from replay.records import listed
@@ -56,7 +57,7 @@ def merge(datasets: Sequence[Dataset], out: str | Path) -> Dataset:
         reference_scores=first.reference_scores if len(scores) == 1 else None,
     )
     with folder(out) as (partial, home):
-        write(partial, home, manifest, shards, episodes, datasets)
+        write(partial, Contents(home, manifest, shards, episodes), datasets)
     return Dataset.open(home)
 
 
@@ -75,7 +76,7 @@ def filter(dataset: Dataset, out: str | Path, where: str) -> Dataset:
             statistics=dataset.statistics if keep.all() else _statistics(dataset.columns, shards, episodes),
             provenance=provenance("filter", [dataset], where=where),
         )
-        write(partial, home, manifest, shards, episodes, [dataset])
+        write(partial, Contents(home, manifest, shards, episodes), [dataset])
     return Dataset.open(home)
 
 
@@ -102,14 +103,14 @@ def split(dataset: Dataset, out: str | Path, fractions: Mapping[str, float], see
         provenance=provenance("split", [dataset], fractions=dict(fractions), seed=seed),
     )
     with folder(out) as (partial, home):
-        write(partial, home, manifest, dataset.shards, {**dataset.episodes, "split": names}, [dataset])
+        write(partial, Contents(home, manifest, dataset.shards, {**dataset.episodes, "split": names}), [dataset])
     return Dataset.open(home)
 
 
 def copy(dataset: Dataset, out: str | Path, *, progress: Callable[[int, int | None], None] | None = None) -> Dataset:
     """The same episodes in files of its own, compact, needing no parent. Every byte read is checked first."""
     with NewFolder(out) as new:
-        check_files(dataset.manifest, dataset.shards, verify=True)
+        check_files(dataset.contents, verify=True)
         done = 0
         with DatasetWriter(
             new,

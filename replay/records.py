@@ -74,26 +74,33 @@ def loads(content: bytes, path: Path) -> Any:
     `ValueError`, `RecursionError`, and `DataError` where there is no memory for it."""
     if len(content) > _SMALL:
         require(_MEMORY * len(content), str(path), "what it says", "restore the file from a copy.")
-    record = json.loads(content, parse_constant=_no_number, parse_float=_number)
-    if content.count(b"[") + content.count(b"{") > DEEPEST:
-        check_depth(record)
-    return record
+    return parsed(content)
 
 
-def check_depth(record: Any) -> None:
-    """Raises `ValueError` for lists and objects that stand in more than `DEEPEST` others."""
-    level: list[Any] = [record]
-    for _ in range(DEEPEST + 1):
-        level = [entry for held in level for entry in _entries(held) if isinstance(entry, (dict, list, tuple))]
+def parsed(content: bytes, *, finite: bool = True, deepest: int = DEEPEST) -> Any:
+    """A JSON value in UTF-8. Raises `ValueError` and `RecursionError` for anything else, for lists and objects in more
+    than `deepest` others, and, where all its numbers are to be `finite`, for NaN and numbers beyond a float's."""
+    text = content.decode()  # `json` would take UTF-16 and marks, which other readers do not
+    value = json.loads(text, parse_constant=_no_number, parse_float=_number) if finite else json.loads(text)
+    if content.count(b"[") + content.count(b"{") > deepest:
+        check_depth(value, deepest)
+    return value
+
+
+def check_depth(value: Any, deepest: int = DEEPEST) -> None:
+    """Raises `ValueError` for lists and objects that stand in more than `deepest` others."""
+    level: list[Any] = [value]
+    for _ in range(deepest + 1):
+        level = [entry for outer in level for entry in _entries(outer) if isinstance(entry, (dict, list, tuple))]
         if not level:
             return
-    raise ValueError(f"found lists and objects in more than {DEEPEST} others")
+    raise ValueError(f"found lists and objects in more than {deepest} others")
 
 
-def _entries(held: Any) -> Iterable[Any]:
-    if isinstance(held, dict):
-        return held.values()
-    return held if isinstance(held, (list, tuple)) else ()
+def _entries(outer: Any) -> Iterable[Any]:
+    if isinstance(outer, dict):
+        return outer.values()
+    return outer if isinstance(outer, (list, tuple)) else ()
 
 
 def _no_number(word: str) -> float:
@@ -153,14 +160,19 @@ def number(value: Any, name: str) -> float:
 
 
 def text(value: Any, name: str) -> str:
-    """Text that UTF-8 can hold: JSON may have halves of characters."""
-    if isinstance(value, str):
-        try:
-            value.encode()
-            return value
-        except UnicodeEncodeError:
-            pass
+    """Text that UTF-8 can hold."""
+    if isinstance(value, str) and is_utf8(value):
+        return value
     raise _wrong(name, value, "text")
+
+
+def is_utf8(word: str) -> bool:
+    """Whether UTF-8 can hold it: JSON, and Python from a system's bytes, may have halves of characters."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def mapping(value: Any, name: str) -> dict[str, Any]:

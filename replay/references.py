@@ -53,11 +53,11 @@ class Origins:
         waiting = [(self._home, parent) for parent in parents]
         seen: set[tuple[Path, str]] = set()
         while waiting:
-            child, parent = waiting.pop()
-            name = plain(parent["path"], f"{child / 'dataset.json'}: parents.path")
+            derived, parent = waiting.pop()
+            name = plain(parent["path"], f"{derived / 'dataset.json'}: parents.path")
             # Not `Path.resolve`, which raises for a link that leads to itself; whoever opens that is told.
             home, sha256 = (
-                Path(os.path.realpath(os.path.normpath(child / name))),
+                Path(os.path.realpath(os.path.normpath(derived / name))),
                 text(parent["sha256"], "parents.sha256"),
             )
             if (home, sha256) in seen:
@@ -126,15 +126,15 @@ def read_shards(folder: Path, record: Record) -> Iterator[tuple[int, str, ShardF
         yield number, group, ShardFile(Path(plain(name, f"{path}: file")), rows, size, sha256)
 
 
-def _read_parent(child: Path, home: Path, parent: Record) -> tuple[Iterable[ShardFile], Sequence[Record]]:
+def _read_parent(derived: Path, home: Path, parent: Record) -> tuple[Iterable[ShardFile], Sequence[Record]]:
     """The files of a parent, by the names it has for them, and its own parents, if it is what it was."""
-    changed = f"{child}: its parent {home} is missing or has changed; restore it, or make {child.name} again."
+    changed = f"{derived}: its parent {home} is missing or has changed; restore it, or make {derived.name} again."
     snapshot = parent.get("snapshot")
     try:
         if snapshot is None:
             record, found = read_dataset(home)
         else:
-            found, lines = journal.held(home, whole(snapshot, "snapshot"))
+            found, lines = journal.prefix(home, whole(snapshot, "snapshot"))
     except (DataError, OSError) as error:
         raise DataError(f"{changed} ({error})") from error
     if found != parent["sha256"]:

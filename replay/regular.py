@@ -22,11 +22,16 @@ _KINDS = {
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
-    """The descriptor of a regular file. Raises `DataError` for anything else that has the name, before it is opened
-    (a pipe would hang, a device have no end, a link lead elsewhere), and `OSError` as the disk does."""
-    _check(path, os.stat(path, follow_symlinks=False))
+    """The descriptor of a regular file, which `O_CREAT` makes where there is none. Raises `DataError` for anything else
+    that has the name, before it is opened (a pipe would hang, a device have no end, a link lead elsewhere), and
+    `OSError` as the disk does."""
+    try:
+        _check(path, os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        if not flags & os.O_CREAT:
+            raise
     # Neither flag does anything to a regular file; they are for what took its place meanwhile.
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     try:
         _check(path, os.fstat(descriptor))
     except BaseException:

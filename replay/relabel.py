@@ -1,4 +1,4 @@
-"""Relabelling: new values for some columns, in a child that shares the rest with its parent."""
+"""Relabelling: new values for some columns, in a derived dataset that shares the rest with its parent."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from replay.contents import Contents, Episodes, Shards
 from replay.dataset import Dataset
 from replay.derived_dataset import folder, provenance, write
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.hooks import applied
-from replay.manifest import Episodes, Shards
 from replay.readers.source import box
 from replay.schema import Column, columns_of, filler
 from replay.shard import tensors, write_shard
@@ -53,7 +53,7 @@ def relabel(
                 "relabel", [dataset], columns=list(columns), function=getattr(function, "__name__", repr(function))
             ),
         )
-        write(partial, home, manifest, work.shards, work.episodes, [dataset])
+        write(partial, Contents(home, manifest, work.shards, work.episodes), [dataset])
     return Dataset.open(home)
 
 

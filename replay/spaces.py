@@ -12,6 +12,9 @@ import numpy as np
 from replay.errors import DataError
 from replay.ranges import shown
 
+MOST_CHOICES = 65_536
+"""Of an action, or of an observation in all: each is an input or an output of a network."""
+
 
 @dataclass(frozen=True)
 class Box:

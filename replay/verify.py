@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from replay.contents import Contents, Episodes
 from replay.errors import DataError
-from replay.manifest import Episodes, Manifest, Shards
 from replay.schema import Column
 from replay.shard import map_shard
 from replay.spaces import Discrete, observation_columns
@@ -23,14 +23,15 @@ _ROUNDING = 1e-9
 _REMEDY = "restore the file from a copy or ingest the dataset again."
 
 
-def check_values(where: Path, manifest: Manifest, shards: Shards, episodes: Episodes) -> None:
+def check_values(contents: Contents) -> None:
     """Raises `DataError`, naming the file and the row, for numbers that are not finite, flags that are neither 0 nor 1
-    and discrete values outside of their space; naming `where` and the episode, for flags and returns in the table that
-    are not those of its rows."""
+    and discrete values outside of their space; naming the dataset and the episode, for flags and returns in the table
+    that are not those of its rows."""
+    where, manifest, episodes = contents.path, contents.manifest, contents.episodes
     numeric = [column for column in manifest.columns if column.kind == "tensor"]
     spaces = {**observation_columns(manifest.spaces.observation), "action": manifest.spaces.action}
     seen: set[tuple[Path, str]] = set()
-    for number, files in enumerate(shards):
+    for number, files in enumerate(contents.shards):
         found: dict[str, np.ndarray] = {}
         for group, file in files.items():
             columns = [column for column in numeric if column.group == group]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from replay import statistics as moments
+from replay.contents import Contents, HasContents
 from replay.errors import DataError
 from replay.ranges import Range, expected, fits, shown
 from replay.records import listed
@@ -21,9 +22,6 @@ from replay.schema import Column
 from replay.shard import ShardFile
 from replay.spaces import Box, Discrete, Leaf, Spaces, observation_columns
 from replay.where import select
-
-if TYPE_CHECKING:
-    from replay.dataset import Dataset
 
 ALL = "all"
 """The split that takes every episode."""
@@ -123,7 +121,7 @@ class View:
 
     @staticmethod
     def of(
-        members: Sequence[tuple[Dataset, float | None]], split: str | None = "train", where: str | None = None
+        members: Sequence[tuple[HasContents, float | None]], split: str | None = "train", where: str | None = None
     ) -> View:
         """Episodes of `split` (None or "all": every one) for which `where` holds, of each dataset.
 
@@ -140,9 +138,10 @@ class View:
         for _, weight in members:
             if not fits(weight, _Weight):
                 raise DataError(f"weights: found {shown(weight)}, expected {expected(_Weight)}; leave a dataset out.")
-        datasets = [dataset for dataset, _ in members]
+        datasets = [dataset.contents for dataset, _ in members]
+        first = datasets[0].manifest
         for dataset in datasets[1:]:
-            _same_spaces(datasets[0].spaces, str(datasets[0].path), dataset)
+            _same_spaces(first.spaces, str(datasets[0].path), dataset)
         parts = [_part(dataset, number, split, where) for number, dataset in enumerate(datasets)]
         sizes = np.array([int(part["length"].sum()) for part in parts], np.float64)
         weighted = any(weight is not None for _, weight in members)
@@ -152,14 +151,14 @@ class View:
         for part, offset in zip(parts, offsets, strict=False):
             part["shard"] += offset
         return View(
-            spaces=datasets[0].spaces,
-            extras=_common_extras([dataset.extras for dataset in datasets]),
+            spaces=first.spaces,
+            extras=_common_extras([dataset.manifest.extras for dataset in datasets]),
             statistics={
                 **_mixture(datasets, shares if weighted else None),
                 "return": _returns(datasets, parts, shares if weighted else None),
             },
             members=tuple(
-                Member(str(d.path), d.columns, (int(offsets[i]), int(offsets[i + 1])), float(shares[i]))
+                Member(str(d.path), d.manifest.columns, (int(offsets[i]), int(offsets[i + 1])), float(shares[i]))
                 for i, d in enumerate(datasets)
             ),
             weighted=weighted,
@@ -168,7 +167,7 @@ class View:
         )
 
 
-def extended(view: View | None, dataset: Dataset) -> View:
+def extended(view: View | None, dataset: HasContents) -> View:
     """The shards of `view` (None: of nothing), followed by those of `dataset`; without episodes, for gathering only.
 
     What a store needs to serve a dataset that grows (`Store.extend`): shard k of the dataset is shard
@@ -176,20 +175,21 @@ def extended(view: View | None, dataset: Dataset) -> View:
     """
     members: tuple[Member, ...] = ()
     files: tuple[dict[str, ShardFile], ...] = ()
-    spaces, extras = dataset.spaces, dataset.extras
+    added = dataset.contents
+    spaces, extras = added.manifest.spaces, added.manifest.extras
     if view is not None:
-        _same_spaces(view.spaces, view.members[0].path, dataset)
+        _same_spaces(view.spaces, view.members[0].path, added)
         members, files, spaces = view.members, view.files, view.spaces
-        extras = _common_extras([view.extras, dataset.extras])
-    end = len(files) + len(dataset.shards)
+        extras = _common_extras([view.extras, added.manifest.extras])
+    end = len(files) + len(added.shards)
     none = np.zeros(0, np.int64)
     return View(
         spaces=spaces,
         extras=extras,
         statistics={},
-        members=(*members, Member(str(dataset.path), dataset.columns, (len(files), end), 0.0)),
+        members=(*members, Member(str(added.path), added.manifest.columns, (len(files), end), 0.0)),
         weighted=False,
-        files=(*files, *dataset.shards),
+        files=(*files, *added.shards),
         shard=none,
         first_row=none,
         length=none,
@@ -250,7 +250,7 @@ def permanent_ids(view: View, index: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return view.dataset[position], view.episode[position], index - view.starts[position]
 
 
-def _part(dataset: Dataset, number: int, split: str | None, where: str | None) -> dict[str, np.ndarray]:
+def _part(dataset: Contents, number: int, split: str | None, where: str | None) -> dict[str, np.ndarray]:
     table = dataset.episodes
     if len(table["length"]) == 0:
         raise DataError(f"{dataset.path}: no episodes yet; sample it once it has some.")
@@ -278,10 +278,10 @@ def _part(dataset: Dataset, number: int, split: str | None, where: str | None) -
     }
 
 
-def _same_spaces(first: Spaces, path: str, b: Dataset) -> None:
+def _same_spaces(first: Spaces, path: str, b: Contents) -> None:
     """Observations must have the same parts, shapes and dtypes; actions must be the same, bounds and all,
     because policies squash to them. The bounds of observations of the first dataset, at `path`, are kept."""
-    ours, theirs = observation_columns(first.observation), observation_columns(b.spaces.observation)
+    ours, theirs = observation_columns(first.observation), observation_columns(b.manifest.spaces.observation)
     if set(ours) != set(theirs):
         raise DataError(
             f"{b.path}: observations are {listed(theirs)}, those of {path} are {listed(ours)}; "
@@ -293,9 +293,9 @@ def _same_spaces(first: Spaces, path: str, b: Dataset) -> None:
                 f"{b.path}: {name} is {_form(theirs[name])}, in {path} it is {_form(leaf)}; datasets sampled together "
                 "need the same."
             )
-    if first.action != b.spaces.action:
+    if first.action != b.manifest.spaces.action:
         raise DataError(
-            f"{b.path}: the action space is {b.spaces.action}, in {path} it is {first.action}; "
+            f"{b.path}: the action space is {b.manifest.spaces.action}, in {path} it is {first.action}; "
             f"datasets sampled together need the same."
         )
 
@@ -313,11 +313,12 @@ def _common_extras(extras: Sequence[Mapping[str, Box]]) -> dict[str, Box]:
     }
 
 
-def _mixture(datasets: Sequence[Dataset], shares: np.ndarray | None) -> dict[str, dict[str, Any]]:
-    names = [name for name in datasets[0].statistics if all(name in d.statistics for d in datasets)]
+def _mixture(datasets: Sequence[Contents], shares: np.ndarray | None) -> dict[str, dict[str, Any]]:
+    statistics = [dataset.manifest.statistics for dataset in datasets]
+    names = [name for name in statistics[0] if all(name in of_one for of_one in statistics)]
     merged: dict[str, dict[str, Any]] = {}
     for name in names:
-        entries: list[Mapping[str, Any]] = [dataset.statistics[name] for dataset in datasets]
+        entries: list[Mapping[str, Any]] = [of_one[name] for of_one in statistics]
         if len({np.shape(entry["mean"]) for entry in entries}) > 1:
             continue  # an extra of the same name and another shape
         merged[name] = _merged(entries, shares)
@@ -325,9 +326,9 @@ def _mixture(datasets: Sequence[Dataset], shares: np.ndarray | None) -> dict[str
 
 
 def _returns(
-    datasets: Sequence[Dataset], parts: Sequence[Mapping[str, np.ndarray]], shares: np.ndarray | None
+    datasets: Sequence[Contents], parts: Sequence[Mapping[str, np.ndarray]], shares: np.ndarray | None
 ) -> dict[str, Any]:
-    """From the tables of episodes, whatever the manifests say: a relabelled child has returns of its own."""
+    """From the tables of episodes, whatever the manifests say: a relabelled dataset has returns of its own."""
     entries: list[Mapping[str, Any]] = []
     for dataset, part in zip(datasets, parts, strict=True):
         collected = moments.Moments(())

@@ -11,10 +11,12 @@ from urllib.parse import quote
 import numpy as np
 
 from replay.buffer import Encoded, Layout, ShardBuffer
+from replay.contents import Contents, Episodes, Manifest, Shards
 from replay.dataset import Dataset
 from replay.episode import Episode
+from replay.episode_table import EPISODE_COLUMNS
 from replay.errors import DataError
-from replay.manifest import EPISODE_COLUMNS, Episodes, Manifest, Shards, write_manifest
+from replay.manifest import write_manifest
 from replay.new_folder import NewFolder, disk_error
 from replay.spaces import Box, Spaces
 from replay.statistics import Moments
@@ -151,8 +153,7 @@ class DatasetWriter:
                 provenance=self._provenance,
                 reference_scores=self._reference_scores,
             )
-            episodes = self._episodes()
-            write_manifest(self._folder.partial, manifest, self._shards, episodes, home=self.path)
+            write_manifest(self._folder.partial, Contents(self.path, manifest, self._shards, self._episodes()))
             self._folder.publish()
         except OSError as error:
             raise disk_error(self.path, error) from error

@@ -27,9 +27,9 @@ class Collect(Held):
     env: Annotated[str, NAME, tyro.conf.arg(metavar="ENV")]
     """The environment: an id of gymnasium, gymnasium-robotics or OGBench, or module:id."""
     policy: Annotated[str, PATH, tyro.conf.arg(metavar="random|scripted|RUN")]
-    """Uniform actions, the controller written for this environment, or a run's trained policy."""
+    """Who acts: uniform actions, the controller written for this environment, or a run's trained policy."""
     episodes: Annotated[ranges.Episodes, tyro.conf.arg(metavar="N")]
-    """How many."""
+    """How many episodes to record."""
     out: Annotated[str, NEW_FOLDER, tyro.conf.arg(metavar="DATASET")]
     """The folder to write; it must not exist."""
     env_kwargs: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
@@ -37,23 +37,24 @@ class Collect(Held):
     reset_options: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
     """Options of every reset, as a JSON object."""
     observation_key: Annotated[str | None, NAME, tyro.conf.arg(metavar="KEY")] = None
-    """Of a dictionary observation, record this part alone. A trained policy needs that of its data."""
+    """Record this part alone of a dictionary observation. A trained policy needs that of its data."""
     noise: ranges.NoiseOrNone = None
     """Standard deviation of Gaussian noise on the actions. A scripted policy has a default of its own."""
     random_probability: ranges.Share = 0.0
-    """At a step, of ten random actions in a row beginning."""
+    """The probability, at each step, that ten random actions in a row begin."""
     checkpoint: Annotated[str, CHECKPOINT, tyro.conf.arg(metavar="latest|best|step-N")] = "latest"
-    """Of a run."""
+    """Which checkpoint of a run acts."""
     stochastic: bool = False
     """Draw a run's actions from its policy instead of taking its mode."""
     seed: ranges.Seed = 0
     """Episode i begins with seed + i."""
     validation_fraction: ranges.ValidationFraction = 0.05
-    """Share of the episodes that is kept for validation."""
+    """The share of the episodes that is kept for validation."""
     env_timeout: Annotated[ranges.EnvTimeout, tyro.conf.arg(metavar="SECONDS")] = 600.0
-    """For one call of the environment, such as a step; 0: for ever. After a minute a note says where it hangs."""
+    """How long one call of the environment, such as a step, may take; with 0, for ever. After a minute a note says
+    where it hangs."""
     licence: Annotated[str | None, NAME, tyro.conf.arg(metavar="NAME")] = None
-    """For the record: on what terms the data may be used."""
+    """On what terms the data may be used, for the record."""
 
 
 def parse(arguments: Sequence[str]) -> Collect:

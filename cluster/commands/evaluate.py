@@ -23,15 +23,15 @@ class Evaluate(Held):
     positional = "run"
 
     run: tyro.conf.Positional[Annotated[str, PATH, tyro.conf.arg(metavar="RUN")]]
-    """The run's folder."""
+    """The folder of the run whose policy is scored."""
     env: Annotated[str | None, NAME, tyro.conf.arg(metavar="ENV")] = None
-    """Where; without it, where the run evaluated."""
+    """The environment to play in; without it, the one in which the run evaluated."""
     episodes: Annotated[ranges.Episodes, tyro.conf.arg(metavar="N")] = 20
-    """How many."""
+    """How many episodes to play."""
     seed: ranges.Seed = 0
     """Episode i begins with seed + i."""
     checkpoint: Annotated[str, CHECKPOINT, tyro.conf.arg(metavar="latest|best|step-N")] = "latest"
-    """Which parameters."""
+    """Which checkpoint's parameters to score."""
     stochastic: bool = False
     """Draw actions from the policy instead of taking its mode."""
     env_kwargs: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
@@ -39,16 +39,17 @@ class Evaluate(Held):
     reset_options: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
     """Options of every reset, such as a fixed goal, as a JSON object."""
     observation_key: Annotated[str | None, NAME, tyro.conf.arg(metavar="KEY")] = None
-    """Of a dictionary observation, the part that the policy sees."""
+    """The part of a dictionary observation that the policy sees."""
     trust_env: bool = False
     """Make the environment that the run names whatever it is: it may run code, and open files, of whoever wrote that.
     Without it, what only the run names must be built in, and its arguments must not be text."""
     device: Annotated[str, POLICY_DEVICE, tyro.conf.arg(metavar="cpu|cuda")] = "cpu"
-    """Where the policy computes."""
+    """Where the policy computes its actions."""
     env_timeout: Annotated[ranges.EnvTimeout, tyro.conf.arg(metavar="SECONDS")] = 600.0
-    """For one call of the environment, such as a step; 0: for ever. After a minute a note says where it hangs."""
+    """How long one call of the environment, such as a step, may take; with 0, for ever. After a minute a note says
+    where it hangs."""
     json: bool = False
-    """Print one JSON object instead."""
+    """Print one JSON object instead of a line."""
 
 
 def parse(arguments: Sequence[str]) -> Evaluate:

@@ -30,27 +30,27 @@ class Ingest(Held):
     positional = "source"
 
     source: tyro.conf.Positional[Annotated[str, SOURCE, tyro.conf.arg(metavar="SOURCE")]]
-    """Where the logs are."""
+    """Where the logs are, and in which format."""
     out: Annotated[str, NEW_FOLDER, tyro.conf.arg(metavar="DATASET")]
     """The folder to write; it must not exist."""
     env: Annotated[str | None, NAME, tyro.conf.arg(metavar="ENV")] = None
     """The environment to evaluate in; for OGBench also the task whose rewards are computed."""
     observation: Annotated[str | None, NAME, tyro.conf.arg(metavar="KEY")] = None
-    """Of a dictionary observation, keep this part as the observation."""
+    """Keep this part of a dictionary observation as the observation."""
     reward: Annotated[str | None, FUNCTION, tyro.conf.arg(metavar="FILE.py:FUNCTION")] = None
     """A function from an episode to the same one with other rewards (and flags); it sees all of the source."""
     rename: Annotated[tuple[str, ...], Range(entries=10_000), NAME, tyro.conf.arg(metavar="NAME=NAME ...")] = ()
-    """The source's column=the usual name (hdf5 and parquet)."""
+    """How a column of the source is called, and the usual name for it, such as obs=observation (hdf5 and parquet)."""
     validation_fraction: ranges.ValidationFraction = 0.05
-    """Share of the episodes that is kept for validation, where the source has no split."""
+    """The share of the episodes that is kept for validation, where the source has no split."""
     split_seed: ranges.Seed = 0
-    """Which episodes those are."""
+    """The seed by which the episodes for validation are chosen."""
     success_timing: Annotated[str | None, SUCCESS_TIMING, tyro.conf.arg(metavar="pre|post")] = None
-    """OGBench: whether a step succeeds by the state before or after it."""
+    """Whether a step succeeds by the state before or after it (OGBench)."""
     collected_by: Annotated[str | None, NAME, tyro.conf.arg(metavar="WHO")] = None
-    """For the record: expert, scripted, random, an earlier policy, or logged."""
+    """Who acted, for the record: expert, scripted, random, an earlier policy, or logged."""
     licence: Annotated[str | None, NAME, tyro.conf.arg(metavar="NAME")] = None
-    """For the record: on what terms the data may be used."""
+    """On what terms the data may be used, for the record."""
     quarantine: bool = False
     """Leave damaged episodes out and say so, instead of stopping at the first."""
 

@@ -19,11 +19,11 @@ class Inspect(Held):
     positional = "dataset"
 
     dataset: tyro.conf.Positional[Annotated[str, PATH, tyro.conf.arg(metavar="DATASET")]]
-    """The dataset's folder."""
+    """The folder of the dataset."""
     verify: bool = False
     """Read every byte, compare its hash, and look at every value but pictures, too."""
     json: bool = False
-    """Print one JSON object instead."""
+    """Print one JSON object instead of tables."""
 
 
 def parse(arguments: Sequence[str]) -> Inspect:

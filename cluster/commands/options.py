@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise
+from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_origin
 
 import tyro
@@ -13,10 +14,11 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from cluster.errors import RunError
 from cluster.json_text import json_object
+from cluster.options import Role
 from cluster.plain_text import plain_text
-from cluster.settings import Text, is_number, number, takes_whole_numbers
+from cluster.settings import Text, flag_of, is_number, number, takes_whole_numbers
 from cluster.settings import option as option_of
-from replay.ranges import Range, fits, hints, range_of
+from replay.ranges import Range, expected, fits, hints, range_of, shown
 
 if TYPE_CHECKING:
     from envs import EnvSpec
@@ -25,6 +27,8 @@ Options = TypeVar("Options", bound=Any)
 
 
 _FLAT = (tyro.conf.OmitArgPrefixes,)
+_UNSHOWN = Annotated[Any, tyro.conf.Fixed[Any].__metadata__[0], tyro.conf.Suppress[Any].__metadata__[0]]
+"""An annotation of what is no option: its default stays."""
 
 
 def parse(kind: type[Options], command: str, arguments: Sequence[str], default: Options | None = None) -> Options:
@@ -33,12 +37,12 @@ def parse(kind: type[Options], command: str, arguments: Sequence[str], default: 
 
     Raises `RunError` for a number that is none, and for what does not fit the record.
     """
-    told = draft(kind)
-    record = None if default is None else as_a(told, default)
+    drafted = draft(kind)
+    record = None if default is None else as_a(drafted, default)
     words, said = [plain_text(word, keep="") for word in arguments], _as_text(record)
     if words != list(arguments) or said != record:
-        _read(told, command, words, said)  # which ends the process where there is something to say
-    return as_a(kind, _read(told, command, arguments, record))
+        _read(drafted, command, words, said)  # which ends the process where there is something to say
+    return as_a(kind, _read(drafted, command, arguments, record))
 
 
 def _read(kind: type[Options], command: str, arguments: Sequence[str], default: Options | None) -> Options:
@@ -59,19 +63,21 @@ def _as_text(value: Any) -> Any:
     return value
 
 
-def draft(kind: type[Options]) -> type[Options]:
+def draft(kind: type[Options], unshown: frozenset[str] = frozenset()) -> type[Options]:
     """A dataclass of options as it is before all of them are known: help tells their ranges, numbers are read as
     `settings.number` does, and nothing is checked yet. `as_a` makes the record itself of it, whose errors are then
-    those to show, and not a usage message."""
-    return cast(type[Options], _draft(cast(Hashable, kind)))
+    those to show, and not a usage message. The fields `unshown` are no options."""
+    return cast(type[Options], _draft(cast(Hashable, kind), unshown))
 
 
 @functools.cache  # as tyro keeps what it has read of a class
-def _draft(hashable: Hashable) -> Any:
+def _draft(hashable: Hashable, unshown: frozenset[str]) -> Any:
     kind = cast(Any, hashable)
-    changed = {name: hinted for name, hint in hints(kind).items() if (hinted := _told(name, hint)) is not hint}
-    unchecked = {"__post_init__": lambda self: None}
-    body = {"__annotations__": changed, "__doc__": kind.__doc__, "__module__": kind.__module__, **unchecked}
+    changed = {name: _annotation(name, hint, name in unshown) for name, hint in hints(kind).items()}
+    unchecked = {"__post_init__": lambda self: None, "drafted": True}
+    # An annotation that stands again takes its default along, if that is a value, but not what makes one.
+    made = {e.name: field(default_factory=e.default_factory) for e in fields(kind) if e.default_factory is not MISSING}
+    body = {"__annotations__": changed, "__doc__": kind.__doc__, "__module__": kind.__module__, **unchecked, **made}
     return dataclass(frozen=True)(type(kind.__name__, (kind,), body))
 
 
@@ -82,34 +88,78 @@ def as_a(kind: type[Options], record: Any) -> Options:
     )
 
 
-def _told(name: str, hint: Any) -> Any:
-    """The annotation of an option of numbers with its range in the help, and read from ASCII alone; others as they are.
+def kind_of(record: Any) -> type[Any]:
+    """The class of a record, or that of which it is a draft."""
+    kind: type[Any] = next(base for base in type(record).__mro__ if "drafted" not in vars(base))
+    return kind
 
-    Raises `RunError` while the command line is read, since what the library says of a bad number is not ours.
-    """
+
+def _annotation(name: str, hint: Any, unshown: bool) -> Any:
+    """A field's annotation as the library reads it."""
+    flag = flag_of(hint)
+    if unshown or not flag.shown:
+        return _UNSHOWN
     bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     several = get_origin(bare) is tuple and get_args(bare)[1:] == (Ellipsis,)
     each = get_args(bare)[0] if several else bare
-    if not is_number(each):
-        return hint
-    span, called = range_of(hint), option_of(name)
-    within = each if span is None else Annotated[each, span]
-    metavar = "INT" if takes_whole_numbers(each) else "FLOAT"
+    named: dict[str, Any] = {"name": flag.name} if flag.name else {}
+    if bare is Role or is_number(each):
+        return _number(name, hint, each, several, named)
+    if flag.metavar:
+        named["metavar"] = flag.metavar
+    told: Any = Annotated[hint, tyro.conf.arg(**named)] if named else hint
+    if several and get_origin(each) is tuple:  # written as words, of which `run_options` makes the entries
+        told = Annotated[tuple[str, ...], tyro.conf.arg(**named)]
+    return tyro.conf.UseAppendAction[told] if several and flag.metavar else told  # type: ignore[misc]
+
+
+def _number(name: str, hint: Any, each: Any, several: bool, named: dict[str, Any]) -> Any:
+    """The annotation of an option of numbers, or of how many actors a role has: read from ASCII alone, with its range
+    in the help.
+
+    Raises `RunError` while the command line is read, since what the library says of a bad number is not ours.
+    """
+    flag, span, called = flag_of(hint), range_of(hint), option_of(name, hint)
+    bare = int if each is Role else _without_none(each) if flag.words else each
+    within = bare if span is None else Annotated[bare, span]
+    words = dict(flag.words)
+    kind = "INT" if takes_whole_numbers(bare) else "FLOAT"
+    metavar = flag.metavar or (f"{{None}}|{kind}" if fits(None, bare) else kind)
+
+    def read(word: str) -> Any:
+        if word in words:
+            return words[word]
+        try:
+            found = number(word, within, called)
+            if (flag.words or each is Role) and not fits(found, within):
+                raise RunError(f"{called}: found {shown(found)}, expected {expected(within)}.")
+        except RunError as error:
+            other = f", or {' or '.join(words)}." if words else "."
+            raise RunError(f"{str(error).removesuffix('.')}{other}") from None
+        return found
+
+    def written(value: Any) -> str:
+        if isinstance(value, Role):
+            return str(value.count)
+        return next((word for word, meant in words.items() if meant == value), str(value))
+
     reader: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
         nargs="*" if several else 1,
-        metavar=f"[{metavar} [{metavar} ...]]" if several else f"{{None}}|{metavar}" if fits(None, bare) else metavar,
-        instance_from_str=lambda words: (
-            tuple(number(word, within, called) for word in words) if several else number(words[0], within, called)
-        ),
-        is_instance=lambda value: fits(value, bare),
-        str_from_instance=lambda value: list(map(str, value)) if several else [str(value)],
+        metavar=f"[{metavar} [{metavar} ...]]" if several else metavar,
+        instance_from_str=lambda found: tuple(map(read, found)) if several else read(found[0]),
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: list(map(str, value)) if several else [written(value)],
     )
-    if span is None:
-        return Annotated[hint, reader]
-    return Annotated[hint, reader, tyro.conf.arg(help_behavior_hint=lambda default: _told_of(span, default))]
+    if span is not None:
+        named = {**named, "help_behavior_hint": functools.partial(_range_and_default, span)}
+    return Annotated[Any if each is Role else hint, reader, tyro.conf.arg(**named)]
 
 
-def _told_of(span: Range, default: str | None) -> str:
+def _without_none(kind: Any) -> Any:
+    return next(part for part in get_args(kind) if part is not NoneType)
+
+
+def _range_and_default(span: Range, default: str | None) -> str:
     return f"({span})" if default is None else f"({span}; default: {default})"
 
 
@@ -142,9 +192,10 @@ def told(arguments: Sequence[str], name: str, kind: Text) -> str | None:
 
 
 def given(arguments: Sequence[str], name: str) -> bool:
-    """Whether the option of this name is among them, spelled with hyphens or underscores."""
-    option = f"--{name.replace('_', '-')}"
-    return any(word.partition("=")[0].replace("_", "-") == option for word in arguments)
+    """Whether the option of this name is among them, spelled with hyphens or underscores, or its denial."""
+    name = name.replace("_", "-")
+    spelled = {word.partition("=")[0].replace("_", "-") for word in arguments}
+    return not spelled.isdisjoint((f"--{name}", f"--no-{name}"))
 
 
 def environment(

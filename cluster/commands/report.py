@@ -23,7 +23,7 @@ class Report(Held):
     run: tyro.conf.Positional[Annotated[str, PATH, tyro.conf.arg(metavar="RUN")]]
     """The run's folder, finished or not."""
     open: bool = False
-    """Show it in the browser."""
+    """Show the page in the browser."""
 
 
 def parse(arguments: Sequence[str]) -> Report:

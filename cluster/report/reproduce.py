@@ -9,8 +9,11 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 import learners
+from cluster.effects import Situation, idle
 from cluster.options import Cadence, OnlineRecipe, Recipe, Role, Topology
-from cluster.run_record import read_recipe
+from cluster.run_record import read_recipe, read_topology
+from cluster.settings import WHOLE
+from cluster.stages import recorded
 
 _SPELLED_APART = {"datasets", "algorithm", "knobs", "fused", "seed", "steps"}
 _ROLES = {"replay_shards": "shards", "bellman_updaters": "updaters", "learners": "learners"}
@@ -22,24 +25,31 @@ def train_command(config: Mapping[str, Any], run: str) -> str:
     recipe = read_recipe(config["recipe"], "config.json")
     online = config.get("online")
     words = ["quiver", "train" if online is None else "finetune"]
+    stages = recorded(config)
+    whole = next((stage for stage in stages if stage.name == WHOLE and online is not None), None)
     for path, weight in recipe.datasets:
         words += _option("dataset", path if weight is None else f"{path}={weight:g}")
-    if online is not None and config.get("from") is not None:
-        words += [*_option("from", config["from"]["run"]), *_option("checkpoint", config["from"]["checkpoint"])]
+    if whole is not None:
+        words += [*_option("from", whole.run), *_option("checkpoint", whole.checkpoint)]
     else:
         words += ["--algo", recipe.algorithm]
+    words += [word for stage in stages if stage is not whole for word in _option("init", stage)]
     words += ["--run", run, *(["--steps", str(recipe.steps)] if online is None else _interaction(online))]
     words += ["--seed", str(recipe.seed)]
-    words += _options(config["recipe"], Recipe, _SPELLED_APART)
+    topology = read_topology(config["topology"], "config.json")
+    interaction = None if online is None else OnlineRecipe(**online)
+    evaluates = bool(config.get("environment"))
+    now = Situation(recipe, topology, Cadence(**config["cadence"]), interaction, evaluates, begins=whole is not None)
+    without = set(idle(now))
+    words += _options(config["recipe"], Recipe, _SPELLED_APART | without)
     knobs = learners.config_class(recipe.algorithm)
     words += _options(recipe.knobs, knobs, set())
-    words += _options(config["cadence"], Cadence, set())
-    topology = config["topology"]
+    words += _options(config["cadence"], Cadence, without)
     roles = _ROLES if online is None else {**_ROLES, "env_runners": "runners"}
     apart = {entry.name for entry in fields(Topology) if isinstance(entry.default, Role)}
-    words += _options(topology, Topology, apart)
+    words += _options(config["topology"], Topology, apart | without)
     for role, option in roles.items():
-        count = 0 if role == "bellman_updaters" and recipe.fused else topology[role]["count"]
+        count = 0 if role == "bellman_updaters" and recipe.fused else getattr(topology, role).count
         if count != getattr(Topology(), role).count:
             words += [f"--{option}", str(count)]
     return shlex.join(words + _environment(config.get("environment")))

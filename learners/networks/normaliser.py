@@ -13,18 +13,13 @@ from torch import Tensor, nn
 
 from learners.errors import LearnerError
 from learners.networks.encoders import VECTOR, Features
-from replay.spaces import Box, Discrete, Image, Leaf, Spaces, observation_columns, picture_shape
+from replay.spaces import MOST_CHOICES, Box, Discrete, Image, Leaf, Spaces, observation_columns, picture_shape
 
 Statistics = Mapping[str, Mapping[str, Any]]
 """Per column: `mean`, `std`, `min` and `max`, each flat over the column's elements. `return` is of the episodes."""
 
 RETURN_RANGE = 1000.0
 """What the range of episode returns is brought to (Kostrikov, Nair and Levine 2021, arXiv 2110.06169)."""
-
-
-MOST_CHOICES = 65_536
-"""Numbers in all one-hot vectors of an observation together, and in that of an action: every network has a row of
-weights for each."""
 
 
 class Normaliser(nn.Module):

@@ -25,7 +25,11 @@ class GrowableTable:
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name][: self._rows]
 
-    def extend(self, rows: Mapping[str, Sequence[Any]]) -> None:
+    def columns(self) -> dict[str, np.ndarray]:
+        """All rows, by column."""
+        return {name: self[name] for name in self._arrays}
+
+    def extend(self, rows: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
         """Append rows, given by column, each as long as the others. Raises `ValueError` for values that do not fit."""
         count = len(next(iter(rows.values())))
         if count == 0:
@@ -37,8 +41,8 @@ class GrowableTable:
                 raise ValueError(f"{name}: found shape {added[name].shape}, expected {(count, *array.shape[1:])}")
         for name, array in self._arrays.items():
             if end > len(array):
-                grown = np.empty((max(end, 2 * len(array)), *array.shape[1:]), array.dtype)
-                grown[: self._rows] = array[: self._rows]
-                self._arrays[name] = array = grown
+                larger = np.empty((max(end, 2 * len(array)), *array.shape[1:]), array.dtype)
+                larger[: self._rows] = array[: self._rows]
+                self._arrays[name] = array = larger
             array[self._rows : end] = added[name]
         self._rows = end

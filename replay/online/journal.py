@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
+from replay.durable import APPENDING, Appended
 from replay.errors import DataError
 from replay.ranges import shown
 from replay.records import MALFORMED, loads, mapping, reason, text, whole
@@ -50,9 +51,9 @@ class JournalReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.position = Position()
-        """The end of what was taken in so far; whoever takes a record in moves it on."""
+        """The end of what was read so far; whoever applies a record moves it on."""
 
-    def news(self) -> list[tuple[dict[str, Any], Position]]:
+    def new_records(self) -> list[tuple[dict[str, Any], Position]]:
         """The records behind `position`, each with the end of its line. Reads new bytes only.
 
         A last line that is not whole is no record: it is being written, or its writer was killed. Raises `DataError`
@@ -73,6 +74,21 @@ class JournalReader:
                 return self._records(file)
             except OSError as error:
                 raise self._unreadable(error) from error
+
+    def begins_with(self, end: Position) -> bool:
+        """Whether a line ends at `end`, with as many lines before it and that checksum. Each of them is looked at as
+        `new_records` does, but not parsed. Raises `DataError` for a file that cannot be read."""
+        lines = size = crc = 0
+        with self._opened() as file:
+            try:
+                while size < end.bytes and (line := file.readline(LONGEST)).endswith(b"\n"):
+                    checked = _check(line[:-1], crc)
+                    if checked is None:
+                        return False
+                    lines, size, crc = lines + 1, size + len(line), checked
+            except OSError as error:
+                raise self._unreadable(error) from error
+        return Position(lines, size, crc) == end
 
     def _records(self, file: BinaryIO) -> list[tuple[dict[str, Any], Position]]:
         records: list[tuple[dict[str, Any], Position]] = []
@@ -114,7 +130,7 @@ class JournalReader:
 
 
 class JournalWriter:
-    """Appends to a journal, behind what `reader` has taken in. Whoever makes one holds the store's lock.
+    """Appends to a journal, behind what `reader` has read. Whoever makes one holds the store's lock.
 
     Raises `DataError` for a file that has another name, too, whoever's that is, and `OSError`.
     """
@@ -122,10 +138,11 @@ class JournalWriter:
     def __init__(self, reader: JournalReader) -> None:
         self._reader = reader
         self.unsure = False
-        """Whether a line that failed may still stand behind the others: nobody is to take it in before `cut`."""
-        self._file = open_regular(reader.path, os.O_RDWR)
-        if (names := os.fstat(self._file).st_nlink) != 1:
-            os.close(self._file)
+        """Whether a line that failed may still stand behind the others: nobody is to read it before `cut`."""
+        descriptor = open_regular(reader.path, APPENDING)
+        self._file = Appended(reader.path, descriptor)
+        if (names := os.fstat(descriptor).st_nlink) != 1:
+            self._file.close()
             raise DataError(
                 f"{reader.path}: found a file with {names} names (hard links), expected one of its own, as writing "
                 "would change the others; copy the store, and write to the copy."
@@ -142,10 +159,8 @@ class JournalWriter:
             raise DataError(f"{self._reader.path}: {_TOO_LONG} Insert or evict fewer episodes at once.")
         self.unsure = True
         try:
-            written = 0
-            while written < len(line):  # once, unless the disk is full
-                written += os.pwrite(self._file, line[written:], position.bytes + written)
-            os.fsync(self._file)
+            self._file.append(line)
+            self._file.sync()
             self.unsure = False
         except BaseException:
             with contextlib.suppress(OSError):
@@ -154,18 +169,18 @@ class JournalWriter:
 
     def cut(self) -> None:
         """Remove what lies behind the reader's position: a line that was never acknowledged."""
-        if os.fstat(self._file).st_size != self._reader.position.bytes:
-            os.ftruncate(self._file, self._reader.position.bytes)
-            os.fsync(self._file)
+        if self._file.size() != self._reader.position.bytes:
+            self._file.truncate(self._reader.position.bytes)
+            self._file.sync()
         self.unsure = False
 
     def close(self) -> None:
-        os.close(self._file)
+        self._file.close()
 
 
-def held(folder: Path, snapshot: int) -> tuple[str, list[bytes]]:
+def prefix(folder: Path, snapshot: int) -> tuple[str, list[bytes]]:
     """The first `snapshot` lines, and the sha256 of store.json and of them, which hold the hashes of the segments: the
-    identity of what the store held then, however much it has grown since. Raises `OSError`, and `DataError` for what
+    identity of what the store had then, whatever was inserted since. Raises `OSError`, and `DataError` for what
     is no file."""
     digest = hashlib.sha256(read(folder / STORE))
     lines: list[bytes] = []

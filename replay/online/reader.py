@@ -21,9 +21,13 @@ class OnlineReader:
     that is no store, and for a damaged journal.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, from_journal: bool = False) -> None:
+        """`from_journal`: read every line of the journal, and no checkpoint of what the first ones say. That takes
+        longer, and is for a store that is known by the hash of its journal, which says nothing of checkpoints."""
         self.path = Path(path).absolute()
         self._state = StoreState(self.path)
+        if not from_journal:
+            self._state.restore()
         self._dataset: Dataset | None = None
         self.refresh()
 
@@ -79,7 +83,7 @@ class OnlineReader:
         """
         wanted = self.snapshot if snapshot is None else snapshot
         if self._dataset is None or self._dataset.snapshot != wanted:
-            self._dataset = Dataset(self.path, *self._state.at(wanted), snapshot=wanted)
+            self._dataset = Dataset(self._state.at(wanted))
         return self._dataset
 
     def rows_since(self, number: int) -> list[Mapping[str, Any]]:
@@ -91,7 +95,7 @@ class OnlineReader:
         columns = [table[name].tolist() for name in names]
         return [
             {
-                **self._state.remarks[number],
+                **self._state.remark(number),
                 "episode": number,
                 "id": self._state.ids[number],
                 **dict(zip(names, values, strict=True)),

@@ -3,7 +3,8 @@
     store.json               spaces, columns, provenance; written once
     segments/000012.core.arrow   one file for each column group of each insert, in the form of a shard
     journal.jsonl            one line for each insert and each eviction: the commit point
-    writer.lock              held by the writer that lives
+    state-….checkpoint       what the journal's first lines say, to be opened quickly; nothing rests on it
+    writer.lock              locked by the writer that lives
 
 An insert writes its segment under temporary names, flushes and renames it, and then appends its line to the journal.
 With the line an episode is there, without it it is not: whatever is killed when, readers see whole episodes, each
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -26,19 +28,28 @@ import numpy as np
 
 from replay import statistics
 from replay.buffer import Encoded, Layout, ShardBuffer
-from replay.durable import private_name, sync
+from replay.contents import Manifest
+from replay.durable import private_name, remove_private, sync
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.locks import Lock, LockedError
-from replay.manifest import Manifest, describe, write_json
+from replay.manifest import describe, write_json
 from replay.new_folder import NewFolder, disk_error
 from replay.online.eviction import Eviction, evicted
 from replay.online.journal import JOURNAL, STORE, JournalWriter
 from replay.online.reader import OnlineReader
+from replay.online.state_checkpoint import NAMES, write_checkpoint
 from replay.online.store_state import FORMAT, SEGMENTS, VERSION, StoreState, segment_name
 from replay.shard import ShardFile
 from replay.spaces import Box, Spaces
 
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_EVERY = 500
+"""Records from one checkpoint of the state to the next, in a store of up to `_SHARE` times as many; whoever opens the
+store parses those behind the newest, a quarter of a millisecond each."""
+_SHARE = 40
+"""In a larger one, this part of its records: so each insert has the same share in the cost of writing checkpoints."""
 _LOCK = "writer.lock"
 _SEGMENT_FILE = re.compile(r"\.(?P<temporary>\d+\..+\.arrow(\.[0-9a-f]+)?\.partial)|(?P<number>\d+)\..+\.arrow")
 """A file of `segments/`, whole or in the making."""
@@ -77,10 +88,14 @@ class OnlineStore:
         self._layout = Layout(self._state.manifest.spaces, self._state.manifest.extras)
         self._lock: Lock | None = _locked(self.path)
         try:
+            self._state.restore()
+            self._checkpointed = self._state.snapshot
+            """The snapshot of the newest checkpoint."""
             self._state.refresh()
             self._journal = JournalWriter(self._state.journal)
             self._journal.cut()
             self._remove_uncommitted()
+            remove_private(self.path, NAMES)
         except BaseException as error:
             self._lock.release()
             if isinstance(error, OSError):
@@ -152,6 +167,7 @@ class OnlineStore:
                 kept[name] = remark
         if fresh:
             self._commit_segment(fresh, kept)
+            self._checkpoint(max(CHECKPOINT_EVERY, self.snapshot // _SHARE))
         transitions = sum(len(encoded.episode) for encoded in fresh.values())
         return Inserted(self.snapshot, tuple(fresh), tuple(duplicates), transitions)
 
@@ -177,17 +193,35 @@ class OnlineStore:
             self._commit({"evict": record})
         except OSError as error:
             raise disk_error(self.path, error) from error
+        self._checkpoint(max(CHECKPOINT_EVERY, self.snapshot // _SHARE))
         return tuple(numbers.tolist())
 
     def close(self) -> None:
         """Let another writer in."""
         if self._lock is not None:
-            self._journal.close()
-            self._lock.release()
-            self._lock = None
+            try:
+                self._checkpoint(CHECKPOINT_EVERY // 10)
+            finally:
+                self._journal.close()
+                self._lock.release()
+                self._lock = None
+
+    def _checkpoint(self, records: int) -> None:
+        """Write a checkpoint of the state where the newest is so many records old. None is needed: where the disk
+        refuses, what was inserted is as durable without."""
+        if self.snapshot - self._checkpointed < max(records, 1) or self._journal.unsure:
+            return
+        checkpoint = self._state.checkpoint()
+        if checkpoint is None:
+            return
+        self._checkpointed = self.snapshot
+        try:
+            write_checkpoint(self.path, checkpoint)
+        except OSError as error:
+            logger.warning("%s: no checkpoint of its state could be written (%s).", self.path, error.strerror or error)
 
     def _settle(self) -> None:
-        """Know what is committed: an interrupted call may have left a record that was not taken in, or half of one."""
+        """Know what is committed: an interrupted call may have left a record that was not read, or a part of one."""
         if self._lock is None:
             raise DataError(f"{self.path}: the store is closed; open it again.")
         try:

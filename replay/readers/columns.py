@@ -15,7 +15,9 @@ import numpy as np
 
 from replay import memory, spaces
 from replay.errors import DataError
+from replay.ranges import shown
 from replay.readers.source import array_space
+from replay.records import is_utf8
 from replay.spaces import CHANNELS, SMALLEST_PICTURE, Image, Leaf, picture_shape
 
 MOST_NUMBERS = 1 << 20
@@ -112,14 +114,9 @@ def check_unpacked(bytes_held: int, file_size: int, where: str) -> None:
 def check_name(name: str, where: str) -> None:
     """Raises `DataError`, naming `where`, for a column's name that cannot be one here: it is part of file names and
     of messages."""
-    try:
-        encoded = quote(name, safe="")
-    except UnicodeEncodeError:
-        encoded = ""
-    if not name or not name.isprintable() or not 0 < len(encoded) <= _LONGEST_NAME:
-        shown = repr(name if len(name) <= 40 else f"{name[:40]}…")
+    if not name or not name.isprintable() or not is_utf8(name) or len(quote(name, safe="")) > _LONGEST_NAME:
         raise DataError(
-            f"{where}: a column is called {shown}; expected 1 to {_LONGEST_NAME} printable characters. Rename it."
+            f"{where}: a column is called {shown(name)}; expected 1 to {_LONGEST_NAME} printable characters. Rename it."
         )
 
 

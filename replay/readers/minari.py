@@ -28,6 +28,8 @@ from replay.readers.hdf5_safety import check_contained
 from replay.readers.minari_spaces import Declared, Tree
 from replay.readers.segment import RULES, Counts
 from replay.readers.source import Options, Source, conversion_notes, inside, one_each, refuse
+from replay.records import mapping, parsed
+from replay.regular import read as read_regular
 from replay.spaces import Box, Discrete, Image, Spaces, channels_last
 
 
@@ -47,6 +49,8 @@ def read(location: str, options: Options) -> Source:
 
 
 _REMEDY = "Fetch the dataset again."
+_LONGEST = 16 << 20
+"""Bytes of metadata.json, of which minari writes some thousand."""
 
 
 def _source(data: Path, metadata: dict[str, Any], key: str | None) -> Source:
@@ -330,6 +334,8 @@ def _reference_scores(metadata: dict[str, Any]) -> tuple[float, float] | None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise DataError(f"{path}: is not a JSON object ({error}). Fetch the dataset again.") from error
+        return mapping(parsed(read_regular(path, _LONGEST), finite=False), "metadata")
+    except DataError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is not a JSON object ({error}). {_REMEDY}") from error

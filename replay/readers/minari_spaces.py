@@ -17,7 +17,7 @@ from replay.errors import DataError
 from replay.readers.source import box
 from replay.spaces import Box, Dict, Discrete, Image, Leaf, Space, flattened, part_named, picture_shape
 
-MOST_CHOICES = 256
+MOST_PARTS = 256
 """Entries of a MultiDiscrete that become a part each; larger ones are grids."""
 SERVED = "Box, Discrete, MultiDiscrete, MultiBinary, or dictionaries and tuples of those"
 
@@ -71,7 +71,7 @@ def tree(record: Any, where: str, jpeg: bool) -> Tree:
         case "MultiDiscrete":
             sizes = np.asarray(record["nvec"], np.int64).ravel()
             starts = np.asarray(record.get("start", np.zeros(len(sizes))), np.int64).ravel()
-            if not 0 < len(sizes) <= MOST_CHOICES:
+            if not 0 < len(sizes) <= MOST_PARTS:
                 return Unsupported(f"MultiDiscrete of {len(sizes)} entries", where)
             both = zip(sizes.tolist(), starts.tolist(), strict=True)
             return Choices({str(i): Declared(Discrete(n, start), (), "int64") for i, (n, start) in enumerate(both)})

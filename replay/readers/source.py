@@ -14,12 +14,10 @@ import numpy as np
 from replay.episode import Episode
 from replay.errors import DataError
 from replay.readers.segment import Counts
-from replay.spaces import SMALLEST_PICTURE, Box, Discrete, Image, Spaces, picture_shape
+from replay.spaces import MOST_CHOICES, SMALLEST_PICTURE, Box, Discrete, Image, Spaces, picture_shape
 
 BLOCK_ROWS = 32_768
 """Rows of a flat log that are read at a time, at most."""
-MOST_CHOICES = 65_536
-"""Of a discrete action: each is an input or an output of a network."""
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,7 @@ def test_tensors_that_the_algorithm_does_not_expect_are_refused_by_name(kind: st
     with pytest.raises(RunError, match=rf"{NEWEST}: {message}"):
         load_policy(run)
     with pytest.raises(RunError, match=rf"{NEWEST}: {message}"):
-        run_online(run / "tuned", online_recipe(dataset), ONLINE, beginning=beginning_of(run))
+        run_online(run / "tuned", online_recipe(dataset), ONLINE, init=beginning_of(run))
     assert not (run / "tuned").exists()
 
 

@@ -16,8 +16,9 @@ import learners
 from cluster import cli
 from cluster.commands import collect, evaluate, ingest, train
 from cluster.commands.options import recorded_environment
+from cluster.commands.run_options import Environment, Place, weighted_datasets
 from cluster.errors import RunError
-from cluster.options import Role
+from cluster.options import Cadence, Recipe, Role, Topology
 from cluster.report import reproduce
 from envs import EnvSpec
 from tests.cluster.run_folders import config, write_run
@@ -90,7 +91,8 @@ def test_help_tells_what_a_knob_is_for(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize("name", learners.names())
 def test_knobs_and_options_never_share_a_name(name: str):
     knobs = set(learners.config_class(name).__dataclass_fields__)
-    assert not knobs & set(train.Train.__dataclass_fields__)
+    groups = (Place, Environment, Recipe, Topology, Cadence)
+    assert not knobs & {entry for group in groups for entry in group.__dataclass_fields__}
 
 
 def test_a_knob_is_an_option():
@@ -140,14 +142,14 @@ def test_an_algorithm_without_targets_runs_fused_on_a_cluster_made_for_updaters(
 def test_weights_of_datasets(tmp_path: Path):
     (tmp_path / "a=1").mkdir()
     here = str(Path.cwd())
-    assert train.weighted_datasets(["x=2", "y=0.5"]) == ((f"{here}/x", 2.0), (f"{here}/y", 0.5))
+    assert weighted_datasets(["x=2", "y=0.5"]) == ((f"{here}/x", 2.0), (f"{here}/y", 0.5))
     # A folder of that very name is meant, not a weight.
-    assert train.weighted_datasets([f"{tmp_path}/a=1"]) == ((f"{tmp_path}/a=1", None),)
+    assert weighted_datasets([f"{tmp_path}/a=1"]) == ((f"{tmp_path}/a=1", None),)
     for bad in ("x=0", "x=-1", "x=lots", "x=nan", "x=inf"):
         with pytest.raises(RunError, match=f"--dataset {bad}: the weight is"):
-            train.weighted_datasets([bad])
+            weighted_datasets([bad])
     with pytest.raises(RunError, match="some have a weight and some have none"):
-        train.weighted_datasets(["x=1", "y"])
+        weighted_datasets(["x=1", "y"])
 
 
 def test_a_missing_dataset_option():
@@ -168,8 +170,8 @@ def test_resuming_takes_everything_from_the_run(tmp_path: Path):
     assert recipe.steps == 9_000
     assert topology.serial
     assert topology.bellman_updaters.count == 2
-    assert options.env == "PointMaze_UMaze-v3"
-    assert json.loads(options.reset_options) == {"goal_cell": [3, 1]}
+    assert options.environment.env == "PointMaze_UMaze-v3"
+    assert json.loads(options.environment.reset_options) == {"goal_cell": [3, 1]}
 
 
 def test_the_command_in_a_report_gives_the_same_run(tmp_path: Path):

@@ -325,7 +325,7 @@ def test_the_job_s_command_is_one_of_quiver_s():
     from cluster.commands import train
 
     parsed = train.parse([str(AWS) if option.startswith("/etc/") else option for option in options])
-    assert (parsed.address, parsed.algo) == ("auto", "iql")
+    assert (parsed.topology.address, parsed.recipe.algorithm) == ("auto", "iql")
 
 
 # --- what the page and the files tell people to type ---

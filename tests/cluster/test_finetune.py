@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from cluster.errors import RunError
 from cluster.finetune import finetune
 from cluster.options import Cadence, OnlineRecipe
 from cluster.roles.env_runner import next_sequence
+from cluster.run_folder import RunFolder
 from cluster.train import train
 from envs import EnvError, EnvSpec
 from replay import DataError
@@ -85,12 +87,15 @@ def test_it_begins_with_the_offline_policy_and_its_normalisation(dataset: Path, 
     before = parameters(tmp_path / "offline")
     start = beginning_of(tmp_path / "offline")
     online = replace(ONLINE, env_steps=8, rollout_steps=4, learning_starts=4, updates_per_step=1.0)
-    run_online(tmp_path / "run", online_recipe(dataset, chunk_steps=4), online, beginning=start)
+    run_online(tmp_path / "run", online_recipe(dataset, chunk_steps=4), online, init=start)
     after = parameters(tmp_path / "run")
     assert after["step"] == before["step"] + 4
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["statistics"] == start.statistics
-    assert config["from"] == {"run": str(tmp_path / "offline"), "checkpoint": "step-000000024"}
+    assert config["statistics"] == RunFolder(tmp_path / "offline").read_config()["statistics"]
+    (stage,) = config["init"]
+    assert (stage["name"], stage["run"], stage["checkpoint"]) == ("all", str(tmp_path / "offline"), "step-000000024")
+    file = tmp_path / "offline" / "checkpoints" / "step-000000024" / "learner.safetensors"
+    assert stage["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     moved = [name for name in before if name.startswith("policy") and not np.array_equal(before[name], after[name])]
     assert moved
 

@@ -13,9 +13,10 @@ import pytest
 import learners
 from cluster import cli
 from cluster.commands import finetune
-from cluster.commands.finetune import Finetune
+from cluster.commands.finetune import Finetune, Start
+from cluster.commands.run_options import Environment
 from cluster.errors import RunError
-from cluster.options import OnlineRecipe, as_json
+from cluster.options import Cadence, OnlineRecipe, Recipe, Topology, as_json
 from cluster.report import reproduce
 from cluster.run_folder import RunFolder
 from tests.cluster.online_runs import REACH
@@ -35,12 +36,12 @@ def parsed(*arguments: str) -> Finetune:
 def test_an_offline_run_gives_its_data_algorithm_and_environment(tmp_path: Path) -> None:
     offline = write_run(tmp_path / "offline")
     options = parsed("--from", str(offline))
-    assert options.algo == "iql"
-    assert options.dataset == ("/data/umaze-far",)
-    assert options.seed == 3
+    assert options.recipe.algorithm == "iql"
+    assert options.recipe.datasets == (("/data/umaze-far", None),)
+    assert options.recipe.seed == 3
     assert options.knobs.expectile == 0.9
-    assert options.env == "PointMaze_UMaze-v3"
-    assert json.loads(str(options.reset_options)) == {"goal_cell": [3, 1]}
+    assert options.environment.env == "PointMaze_UMaze-v3"
+    assert json.loads(str(options.environment.reset_options)) == {"goal_cell": [3, 1]}
 
 
 def test_learning_rates_no_longer_fall_unless_asked_to(tmp_path: Path) -> None:
@@ -70,27 +71,28 @@ def test_each_method_goes_online_in_its_own_way(
     stochastic: bool,
     noise: float,
 ) -> None:
-    found = finetune.online_recipe(parsed("--algo", algorithm))
+    found = parsed("--algo", algorithm).online
     assert (found.share, found.final_share) == (share, final_share)
     assert (found.updates_per_step, found.stochastic, found.noise) == (updates_per_step, stochastic, noise)
 
 
 def test_options_go_over_the_methods_way() -> None:
     options = parsed("--algo", "rlpd", "--share", "all", "--updates-per-step", "2", "--no-stochastic", "--noise", "0.3")
-    found = finetune.online_recipe(options)
+    found = options.online
     assert found == OnlineRecipe(1_000, updates_per_step=2.0, stochastic=False, noise=0.3)
 
 
 @pytest.mark.parametrize("name", learners.names())
 def test_knobs_and_options_never_share_a_name(name: str) -> None:
     knobs = {entry.name for entry in fields(learners.config_class(name))}
-    assert not knobs & ({entry.name for entry in fields(Finetune)} - {"knobs"})
+    groups = (Start, Environment, Recipe, OnlineRecipe, Topology, Cadence)
+    assert not knobs & {entry.name for group in groups for entry in fields(group)}
 
 
 def test_the_topology_file_says_how_many_runners() -> None:
     shipped = str(Path(__file__).parents[2] / "ray_config.yaml")
-    assert parsed("--algo", "iql", "--config", shipped).runners == 2
-    assert parsed("--algo", "iql", "--config", shipped, "--runners", "5").runners == 5
+    assert parsed("--algo", "iql", "--config", shipped).topology.env_runners.count == 2
+    assert parsed("--algo", "iql", "--config", shipped, "--runners", "5").topology.env_runners.count == 5
 
 
 # --- Going on, and doing it again ---
@@ -106,11 +108,9 @@ def test_resuming_takes_everything_from_the_run(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     (run / "config.json").write_text(json.dumps(online_config()))
     options = finetune.parse(["--run", str(run), "--resume"])
-    assert finetune.online_recipe(options) == OnlineRecipe(1_000, share=0.5, noise=0.2, stochastic=False, capacity=500)
-    assert options.from_run == "/runs/offline"
-    assert options.checkpoint == "step-000004000"
+    assert options.online == OnlineRecipe(1_000, share=0.5, noise=0.2, stochastic=False, capacity=500)
     assert options.knobs.expectile == 0.9
-    assert finetune.parse(["--run", str(run), "--resume", "--env-steps", "2000"]).env_steps == 2_000
+    assert finetune.parse(["--run", str(run), "--resume", "--env-steps", "2000"]).online.env_steps == 2_000
 
 
 def test_the_command_in_a_report_gives_the_same_run(tmp_path: Path) -> None:
@@ -120,9 +120,9 @@ def test_the_command_in_a_report_gives_the_same_run(tmp_path: Path) -> None:
     words = shlex.split(reproduce.train_command(recorded, "again"))
     assert words[:2] == ["quiver", "finetune"]
     options = finetune.parse(words[2:])
-    assert as_json(finetune.online_recipe(options)) == recorded["online"]
-    assert options.checkpoint == "step-000004000"
-    assert options.dataset == ("/data/umaze-far",)
+    assert as_json(options.online) == recorded["online"]
+    assert options.place.checkpoint == "step-000004000"
+    assert options.recipe.datasets == (("/data/umaze-far", None),)
 
 
 def test_a_training_run_is_not_resumed_as_another(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_what_is_missing_or_means_nothing_is_said(arguments: list[str], message:
 def test_another_algorithms_checkpoint_is_refused(tmp_path: Path) -> None:
     offline = write_run(tmp_path / "offline")
     options = parsed("--from", str(offline), "--algo", "awac")
-    with pytest.raises(RunError, match=r"--algo awac: the run of --from trained iql"):
+    with pytest.raises(RunError, match=r"--algo awac: .*offline, with all of which it is to begin, trained iql"):
         finetune.run(options)
 
 

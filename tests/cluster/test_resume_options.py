@@ -66,13 +66,14 @@ def test_finetune_resumes_with_every_option_of_before(
     way = ["--share", "0.5", "--rollout-steps", "5", "--noise", "0.1", "--no-stochastic", *SMALL, *WHICH, *QUICKLY]
     quiver(capsys, "finetune", *begun, "--run", "run", "--env-steps", "40", *way)
     recorded = RunFolder(Path("run")).read_config()
-    assert recorded["from"] == {"run": str(tmp_path / "off"), "checkpoint": "step-000000016"}
+    (stage,) = recorded["init"]
+    assert (stage["name"], stage["run"], stage["checkpoint"]) == ("all", str(tmp_path / "off"), "step-000000016")
     quiver(capsys, "finetune", *begun, "--run", "run", "--env-steps", "60", *way, "--resume")
     ended = RunFolder(Path("run")).read_config()
-    assert ended["from"] == recorded["from"]
+    assert ended["init"] == recorded["init"]
     assert ended["recipe"] == {**recorded["recipe"], "steps": 60}
     assert cli.main(["finetune", "--run", "run", "--resume", "--from", "run"]) == 2
-    assert f"the run began from {tmp_path / 'off'}, step-000000016" in " ".join(capsys.readouterr().err.split())
+    assert f"the run began from all={tmp_path / 'off'}@step-000000016" in " ".join(capsys.readouterr().err.split())
     assert cli.main(["finetune", "--run", "run", "--resume", "--env", "Pendulum-v1"]) == 2
 
 
@@ -218,11 +219,9 @@ def test_fine_tuning_on_a_stores_logs_resumes_at_its_snapshot(tmp_path: Path) ->
     grow(store, 12, create=True)
     run_once(tmp_path / "offline", recipe(store, fused=True))
     start = beginning_of(tmp_path / "offline")
-    run_online(run, online_recipe(store), replace(ONLINE, env_steps=40), beginning=start)
+    run_online(run, online_recipe(store), replace(ONLINE, env_steps=40), init=start)
     grow(store, 3)
-    run_online(
-        run, online_recipe(store), replace(ONLINE, env_steps=60), beginning=replace(start, state=None), resume=True
-    )
+    run_online(run, online_recipe(store), replace(ONLINE, env_steps=60), init=start, resume=True)
     config = json.loads((run / "config.json").read_text())
     assert config["datasets"][0]["snapshot"] == 12
     assert config["online"]["env_steps"] == 60

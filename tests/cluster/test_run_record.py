@@ -184,11 +184,11 @@ def test_so_is_that_of_fine_tuning(
 TEXTS: dict[str, tuple[bytes, str]] = {
     "a list": (b"[]", "holds no JSON object"),
     "nothing": (b"", "not valid JSON"),
-    "NaN": (json.dumps({**config(), "note": float("nan")}).encode(), "NaN is no number of JSON"),
-    "a number beyond all": (b'{"format": 1e999}', "1e999 is too large for a number"),
+    "NaN": (json.dumps({**config(), "note": float("nan")}).encode(), "found NaN, expected a number"),
+    "a number beyond all": (b'{"format": 1e999}', "found '1e999', expected a number that fits in 64 bits"),
     "digits without end": (b'{"format": ' + b"1" * 5_000 + b"}", "not valid JSON"),
     "levels without end": (b'{"a":' * 100_000, "not valid JSON"),
-    "many levels": (b'{"a":' * 300 + b"1" + b"}" * 300, "more than 100 levels of lists and objects in each other"),
+    "many levels": (b'{"a":' * 300 + b"1" + b"}" * 300, "lists and objects in more than 100 others"),
     "UTF-16": (json.dumps(config()).encode("utf-16"), "not valid JSON"),
     "a mark before it": (b"\xef\xbb\xbf{}", "not valid JSON"),
     "bytes": (b"\xff\xfe\x00", "not valid JSON"),
@@ -230,8 +230,8 @@ def test_a_configuration_of_the_first_version_is_read(tmp_path: Path) -> None:
         del old["topology"][role]
     del old["cadence"]["eval_stochastic"]
     run = write_run(tmp_path / "run", topology=old["topology"], cadence=old["cadence"])
-    assert train.parse(["--run", str(run), "--resume"]).eval_stochastic is False
-    assert finetune.parse(["--from", str(run), "--run", "x", "--env-steps", "5"]).eval_stochastic is False
+    assert train.parse(["--run", str(run), "--resume"]).cadence.eval_stochastic is False
+    assert finetune.parse(["--from", str(run), "--run", "x", "--env-steps", "5"]).cadence.eval_stochastic is False
     assert "quiver evaluate run-again" in write_report(run).read_text()
 
 
@@ -240,7 +240,7 @@ def test_what_fine_tuning_did_not_record_has_its_default(tmp_path: Path) -> None
     record["online"] = {"env_steps": 1_000}
     (tmp_path / "config.json").write_text(json.dumps(record))
     options = finetune.parse(["--run", str(tmp_path), "--resume"])
-    assert finetune.online_recipe(options) == OnlineRecipe(1_000)
+    assert options.online == OnlineRecipe(1_000)
 
 
 def test_paths_that_no_text_can_hold_are_read_again() -> None:

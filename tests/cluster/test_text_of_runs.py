@@ -54,8 +54,9 @@ def test_help_and_usage_show_what_a_run_says_as_text(
 def test_what_a_run_says_is_taken_as_it_is(tmp_path: Path) -> None:
     """Shown as text, and not changed."""
     options = parse(["--run", hostile_run(tmp_path / "run"), "--resume"])
-    assert (options.env, options.split, options.dataset) == (HOSTILE, HOSTILE, (f"/data/{HOSTILE}",))
-    assert json.loads(str(options.env_kwargs)) == {HOSTILE: HOSTILE}
+    recipe = options.recipe
+    assert (options.environment.env, recipe.split, recipe.datasets) == (HOSTILE, HOSTILE, ((f"/data/{HOSTILE}", None),))
+    assert json.loads(str(options.environment.env_kwargs)) == {HOSTILE: HOSTILE}
 
 
 def test_every_command_takes_any_name_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -218,7 +218,7 @@ DEMOS: dict[str, tuple[Callable[[Path], str], str]] = {
     ),
     "a column without a name": (
         lambda p: logs.robomimic(p, **{f"obs/{'k' * 300}": np.zeros((3, 2))}),
-        r"a column is called 'kkkk.*…'; expected 1 to 180 printable characters",
+        r"a column is called 'kkkk.*…; expected 1 to 180 printable characters",
     ),
 }
 

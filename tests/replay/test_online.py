@@ -139,7 +139,7 @@ def test_a_snapshot_never_changes(store, episode):
 
 
 def test_statistics_are_those_of_the_live_episodes(store, episode, write, monkeypatch):
-    monkeypatch.setattr("replay.online.store_state._BLOCK", 8)
+    monkeypatch.setattr("replay.online.segment_statistics._BLOCK", 8)
     given = [episode(number, 2 + number % 5) for number in range(120)]
     for number in range(0, 120, 2):
         store.insert([(f"e{n}", given[n]) for n in (number, number + 1)])
@@ -269,7 +269,7 @@ def test_an_interruption_after_the_line_was_written_keeps_the_episode(store, epi
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("replay.online.store_state.StoreState._take_in", interrupted)
+        patch.setattr("replay.online.store_state.StoreState._apply", interrupted)
         with pytest.raises(KeyboardInterrupt):
             store.insert(named(episode, 3))
     with pytest.raises(DataError, match="broken off before; open it again"):

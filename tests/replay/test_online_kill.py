@@ -19,9 +19,11 @@ ROOT = Path(replay.__file__).parents[1]
 
 WRITER = """
 import sys
+import replay.online.store
 from replay import Eviction, OnlineStore
 from tests.replay.conftest import make_episode
 
+replay.online.store.CHECKPOINT_EVERY = 2  # so that many a moment lies in the writing of one
 path, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 with OnlineStore(path) as store:
     print("open", flush=True)
@@ -68,7 +70,10 @@ def test_what_was_acknowledged_outlives_the_writer(tmp_path):
             told = writer.stdout.read().split("\n")[:-1]  # a last line without its end was not told
         assert writer.returncode == -signal.SIGKILL
         acknowledged.update(told)
-        reader = OnlineReader(path)
+        reader, slow = OnlineReader(path), OnlineReader(path, from_journal=True)
+        assert (reader.snapshot, reader.ids) == (slow.snapshot, slow.ids)
+        assert reader.live().tolist() == slow.live().tolist()
+        assert reader.rows_since(0) == slow.rows_since(0)
         assert len(set(reader.ids)) == len(reader.ids)
         assert acknowledged <= set(reader.ids)
         assert len(reader.ids) <= len(acknowledged) + 2 * life  # at most one batch of each life was not told
@@ -80,6 +85,8 @@ def test_what_was_acknowledged_outlives_the_writer(tmp_path):
         again = [(f"e{n}", make_episode(n, 1 + n % 7)) for n in range(first + 40)]
         inserted = store.insert(again)
         assert set(inserted.duplicates) == known & {name for name, _ in again}
+    assert len(list(path.glob("state-*.checkpoint"))) == 1
+    assert not list(path.glob(".state-*"))
     reader = OnlineReader(path)
     assert sorted(reader.ids) == sorted({*known, *inserted.accepted})
     dataset = replay.open(path, verify=True)

@@ -8,7 +8,7 @@ import pytest
 import replay
 from replay import DataError, Discrete, OnlineStore, Spaces, operations
 from replay.arrow_layout import read_layout
-from replay.manifest import EPISODE_COLUMNS
+from replay.episode_table import EPISODE_COLUMNS
 from tests.replay import hostile
 from tests.replay.conftest import SPACES
 from tests.replay.test_references import lines

@@ -12,7 +12,7 @@ import pytest
 
 import replay
 from replay import DataError, OnlineStore, operations
-from replay.manifest import EPISODE_COLUMNS
+from replay.episode_table import EPISODE_COLUMNS
 from replay.online import journal
 from tests.replay import hostile
 from tests.replay.conftest import SPACES

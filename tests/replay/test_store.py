@@ -9,6 +9,7 @@ import pytest
 
 import replay
 from replay import DataError, Request, Rows, Store, View, locate
+from replay.contents import Contents
 from replay.manifest import write_manifest
 from replay.shard import write_shard
 
@@ -292,7 +293,7 @@ def relabelled(dataset, out, function):
         shards.append({**files, reward.group: write_shard(path, [reward], {"reward": values})})
     parents = ({"path": f"../{dataset.path.name}", "sha256": dataset.fingerprint},)
     manifest = replace(dataset.manifest, columns=columns, parents=parents)
-    write_manifest(out, manifest, shards, dataset.episodes, home=out)
+    write_manifest(out, Contents(out, manifest, shards, dataset.episodes))
     return out
 
 
