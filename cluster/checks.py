@@ -16,7 +16,11 @@ from cluster.fit import check_fit
 from cluster.options import Recipe, Topology
 from envs import EnvSpec, Exploration
 from learners.algorithm import Algorithm
+from replay.batch import Request
+from replay.draw_tasks import check_tasks
+from replay.records import listed
 from replay.spaces import Spaces
+from replay.view import View
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +42,28 @@ def check_algorithm(algorithm: Algorithm, recipe: Recipe, topology: Topology) ->
         raise RunError("--learners: imagined transitions are one learner's; leave the option out.")
     if recipe.batch_size % topology.learners.count:
         raise RunError(f"--batch-size: {recipe.batch_size} does not divide by --learners {topology.learners.count}.")
+
+
+def acts_towards(request: Request) -> str | None:
+    """What a policy must be told besides observations, in words: why an environment alone cannot let it act."""
+    if request.goals is not None:
+        return "acts towards a goal, and environments give it none yet"
+    if request.tasks is not None:
+        return f"does one of several tasks ({listed(request.tasks.names)}), and an environment does not say which"
+    return None
+
+
+def check_drawing(view: View, recipe: Recipe, request: Request) -> None:
+    """Raises `DataError` for tasks that the view's data cannot give, and `RunError` for ways of drawing that rule each
+    other out."""
+    if request.tasks is None:
+        return
+    check_tasks(view, request.tasks)
+    if request.tasks.balance and (recipe.priority_exponent > 0 or recipe.shards_per_draw is not None):
+        raise RunError(
+            "--balance-tasks: found with --priority-exponent or --shards-per-draw, and each would decide what is "
+            "drawn; leave one of them out."
+        )
 
 
 def check_interaction(spec: EnvSpec, vectorization: str, exploration: Exploration, spaces: Spaces) -> None:

@@ -13,7 +13,7 @@ import envs
 from cluster import process
 from cluster.backends.placement import settle_devices
 from cluster.build import AlgorithmSpec
-from cluster.checks import check_algorithm, check_environment, check_interaction, rows_here
+from cluster.checks import acts_towards, check_algorithm, check_environment, check_interaction, rows_here
 from cluster.claim import Claim
 from cluster.datasets import Weighted, describe_dataset, open_datasets, places
 from cluster.diagnostics import held_batches, validation_view
@@ -76,6 +76,8 @@ def finetune(
         spec = AlgorithmSpec(recipe.algorithm, recipe.knobs, spaces, statistics, recipe.seed, recipe.compile)
         spec, algorithm = create(spec, beginning, rows_here(recipe, topology))
         check_algorithm(algorithm, recipe, topology)
+        if reason := acts_towards(algorithm.requires):
+            raise RunError(f"--algo: {recipe.algorithm} {reason}; it learns from logs, with `quiver train`.")
         if recipe.shards_per_draw is not None:
             raise RunError("--shards-per-draw: draws of fine-tuning are from all shards; leave the option out.")
         if recipe.imagine_every is not None:

@@ -19,6 +19,8 @@ from envs import Act
 from learners.algorithm import Algorithm, Observation
 from learners.base.observations import finite
 from learners.errors import LearnerError
+from replay.ranges import shown
+from replay.records import listed
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +54,15 @@ def algorithm_spec(config: dict[str, Any], where: str) -> AlgorithmSpec:
     )
 
 
-def acting(algorithm: Algorithm, *, seed: int, deterministic: bool = True) -> Act:
+def acting(algorithm: Algorithm, *, seed: int, deterministic: bool = True, task: str | None = None) -> Act:
     """The policy as `envs.evaluate`, `envs.collect` and `envs.Rollout` call it; each call draws its own noise.
 
     It is shown 0 in the place of what float32 cannot hold, and the first time a warning says so. In fine-tuning that
     may be NaN or infinite, as a broken sensor's numbers are; where an environment must be finite, as in evaluation and
-    collecting, it is what is too large.
+    collecting, it is what is too large. Raises `RunError` for a task that it does not know, or none where it knows
+    some, and for a policy that acts towards goals, which environments do not give.
     """
+    _check_task(algorithm, task)
     calls = 0
     told = False
 
@@ -72,6 +76,18 @@ def acting(algorithm: Algorithm, *, seed: int, deterministic: bool = True) -> Ac
                 "the environment observes NaN, infinite numbers or such as float32 cannot hold; the policy is shown 0 "
                 "in their place."
             )
-        return algorithm.act(shown, state, first, key=(seed, calls), deterministic=deterministic)
+        return algorithm.act(shown, state, first, key=(seed, calls), deterministic=deterministic, task=task)
 
     return act
+
+
+def _check_task(algorithm: Algorithm, task: str | None) -> None:
+    if algorithm.requires.goals is not None:
+        raise RunError("the policy acts towards a goal, and environments give it none yet; `act` takes one.")
+    known = () if algorithm.requires.tasks is None else algorithm.requires.tasks.names
+    if task is not None and not known:
+        raise RunError(f"--task: found {shown(task)}, but the policy knows no tasks; leave it out.")
+    if known and task not in known:
+        raise RunError(
+            f"--task: {'is missing' if task is None else f'found {shown(task)}'}, expected one of {listed(known)}."
+        )

@@ -13,7 +13,7 @@ import envs
 from cluster import process
 from cluster.backends.placement import settle_devices
 from cluster.build import AlgorithmSpec
-from cluster.checks import check_algorithm, check_environment, rows_here
+from cluster.checks import acts_towards, check_algorithm, check_drawing, check_environment, rows_here
 from cluster.claim import Claim
 from cluster.datasets import describe_dataset, open_datasets, places
 from cluster.diagnostics import held_batches, validation_view
@@ -65,10 +65,17 @@ def train(
         check_algorithm(algorithm, recipe, topology)
         _check_sampling(recipe, topology, view, algorithm.requires.kind)
         validation = validation_view(datasets, recipe)
+        for part in (view, validation):
+            if part is not None:
+                check_drawing(part, recipe, algorithm.requires)
         check_batches(recipe, topology, view.spaces, algorithm, view, held=held_batches(view, validation))
         reference_scores = datasets[0][0].reference_scores if len(datasets) == 1 else None
         evaluation = None
         if environment is not None:
+            if reason := acts_towards(algorithm.requires):
+                raise RunError(
+                    f"--env {environment.id}: {recipe.algorithm} {reason}: it is not evaluated; leave it out."
+                )
             patience = patience_with(topology, "train", run)
             with envs.watching(environment.id, patience):
                 check_environment(environment, view.spaces)

@@ -60,6 +60,8 @@ class Algorithm(Protocol):
         *,
         key: tuple[int, int] | None = None,
         deterministic: bool = True,
+        goal: Observation | None = None,
+        task: str | None = None,
     ) -> tuple[NDArray[Any], Any]:
         """Actions in the environment's units, for one observation or for a stack of B, and the state for the next call.
 
@@ -70,7 +72,9 @@ class Algorithm(Protocol):
         `first` may be left out where no other episode begins.
 
         Nested dictionaries are flattened by their keys, and pictures with their channels first turned, as they are in
-        data. `key` (seed, sequence) addresses the sampling noise and is needed unless `deterministic`.
+        data. `key` (seed, sequence) addresses the sampling noise and is needed unless `deterministic`. `goal`, an
+        observation or one for each, is what a policy acts towards that was trained towards goals (`requires.goals`),
+        `task` the name of what one does that was trained on tasks (`requires.tasks`); others have neither.
 
         Raises `LearnerError`, naming the part, what was found and what expected, for another shape, type or set of
         keys than the data has, for NaN and infinities, and for values outside a `Discrete` space; for a state of other

@@ -31,6 +31,9 @@ GROUPS = (
 
 CATALOGUE: dict[str, Entry] = {
     "bc": Entry("learners.bc:BC", GROUPS[0], "Behaviour cloning: the policy imitates the data, and reads no rewards."),
+    "gcbc": Entry(
+        "learners.gcbc:GCBC", GROUPS[0], "Goal-conditioned behaviour cloning: towards what followed (2019, 1912.06088)."
+    ),
     "iql": Entry(
         "learners.iql:IQL", GROUPS[1], "Implicit Q-learning: asks about no action outside the data (2021, 2110.06169)."
     ),

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from learners.algorithm import Metrics, Targets
-from learners.base.config import CommonConfig, check_chunk
+from learners.base.config import check_chunk
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import LARGEST, ActionChunk, AdvantageClip, History, PolicySpread, Polyak
+from learners.base.task_config import TaskConfig
 from learners.base.torch_algorithm import TorchAlgorithm
 from learners.losses import advantage_weight, expectile_loss
 from learners.networks.policies import log_likelihood
@@ -25,7 +26,7 @@ from replay.spaces import Box, Discrete
 
 
 @dataclass(frozen=True)
-class IQLConfig(CommonConfig):
+class IQLConfig(TaskConfig):
     """Defaults are the authors' for locomotion; they use expectile .9 and temperature 10 for the ant mazes."""
 
     # Expectile τ of the value regression: .5 is the mean, towards 1 the maximum over the data's actions.

@@ -2,8 +2,8 @@
 
 One record batch, because taking rows across many is two hundred times slower; uncompressed, because
 a compressed file cannot be mapped; one file per column group, so that a relabelled reward or a
-camera that is not asked for costs neither copies nor reads. Shards are immutable: truncating a mapped file
-crashes its readers.
+camera that is not asked for costs neither copies nor reads. Shards are immutable: truncating a
+mapped file crashes its readers.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +32,8 @@ class Collect(Held):
     """How many episodes to record."""
     out: Annotated[str, NEW_FOLDER, tyro.conf.arg(metavar="DATASET")]
     """The folder to write; it must not exist."""
+    task: Annotated[str | None, NAME, tyro.conf.arg(metavar="NAME")] = None
+    """Which task a run's policy does that was trained on several; episodes are tagged with it."""
     env_kwargs: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
     """Arguments of the environment, as a JSON object."""
     reset_options: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
@@ -107,7 +109,8 @@ def run(options: Collect) -> None:
             cleaning_up=writer.discard,
         )
         for episode in episodes:
-            writer.add(episode_of(episode, spaces, source=f"{options.env} seed {episode.seed}"))
+            made = episode_of(episode, spaces, source=f"{options.env} seed {episode.seed}")
+            writer.add(replace(made, task=options.task or ""))
         dataset = writer.finish()
     success = dataset.episodes["success"]
     told = "" if (success < 0).any() else f", {100 * success.mean():.0f}% successful"
@@ -126,6 +129,8 @@ def make_policy(options: Collect, spec: EnvSpec) -> Policy:
             f"--stochastic: found with --policy {options.policy}, expected with a run's folder: it draws from a trained"
             " policy's distribution. --noise and --random-probability vary any policy's actions."
         )
+    if options.task is not None and options.policy in ("random", "scripted"):
+        raise RunError(f"--task: found with --policy {options.policy}, expected with a run's folder.")
     if options.policy == "scripted":
         return envs.scripted(spec, noise=options.noise, random_probability=options.random_probability)
     inner: Policy
@@ -140,7 +145,7 @@ def make_policy(options: Collect, spec: EnvSpec) -> Policy:
         algorithm, _ = load_policy(Path(options.policy), options.checkpoint)
         check_environment(spec, algorithm.spaces)
         name = f"{Path(options.policy).resolve().name} ({options.checkpoint})"
-        act = acting(algorithm, seed=options.seed, deterministic=not options.stochastic)
+        act = acting(algorithm, seed=options.seed, deterministic=not options.stochastic, task=options.task)
         inner = envs.ActPolicy(act, name, options.stochastic)
     # Also where nothing is added: the dataset shall say so.
     return envs.Perturbed(inner, options.noise or 0.0, options.random_probability)

@@ -34,6 +34,8 @@ class Evaluate(Held):
     """Which checkpoint's parameters to score."""
     stochastic: bool = False
     """Draw actions from the policy instead of taking its mode."""
+    task: Annotated[str | None, NAME, tyro.conf.arg(metavar="NAME")] = None
+    """Which task a policy does that was trained on several."""
     env_kwargs: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
     """Arguments of the environment, as a JSON object."""
     reset_options: Annotated[str | None, JSON_TEXT, tyro.conf.arg(metavar="JSON")] = None
@@ -76,11 +78,12 @@ def run(options: Evaluate) -> dict[str, Any]:
     spec = asked if asked is not None else envs.EnvSpec.from_json(recorded, where)
     spec = spec.trusted() if options.trust_env else spec
     check_environment(spec, algorithm.spaces)
+    act = acting(algorithm, seed=options.seed, deterministic=not options.stochastic, task=options.task)
     scores = config["reference_scores"]
     with progress("evaluate") as show:
         result = envs.evaluate(
             spec,
-            acting(algorithm, seed=options.seed, deterministic=not options.stochastic),
+            act,
             episodes=options.episodes,
             seed=options.seed,
             discount=algorithm.requires.discount,

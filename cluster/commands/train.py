@@ -120,7 +120,7 @@ def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> 
     if asked is not None or options.place.resume:
         return asked
     import replay
-    from cluster.checks import check_environment
+    from cluster.checks import acts_towards, check_environment
     from envs import EnvError
     from replay.view import View
 
@@ -132,6 +132,9 @@ def evaluation_environment(options: Train, recipe: Recipe, console: Console) -> 
         return None
     found = [spec.trusted() if options.environment.trust_env else spec for spec in specs if spec]
     if not found:
+        return None
+    if reason := acts_towards(options.knobs.request()):
+        console.print(plain_text(f"note: no evaluation: {recipe.algorithm} {reason}.", keep=""))
         return None
     if any(spec != found[0] for spec in found):
         console.print("note: the datasets come from different environments; name one with --env to evaluate.")

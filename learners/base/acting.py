@@ -16,8 +16,11 @@ from learners.base.acting_state import ActingState, beginnings, play, remember
 from learners.base.encoding import Encoding
 from learners.base.observations import ObservationCheck
 from learners.errors import LearnerError
+from learners.networks.conditioning import Conditioning
 from learners.networks.encoders import Features, rows_of
 from learners.networks.normaliser import Normaliser
+from replay.ranges import shown
+from replay.records import listed
 from replay.spaces import Spaces
 
 Policy = Callable[[Features, Tensor | None], Tensor]
@@ -33,6 +36,7 @@ class Acting:
         self,
         spaces: Spaces,
         normaliser: Normaliser,
+        conditioning: Conditioning,
         encoding: Encoding,
         device: torch.device,
         *,
@@ -43,6 +47,7 @@ class Acting:
         self._chunk = action_chunk
         self._space = spaces.action
         self._normaliser = normaliser
+        self._conditioning = conditioning
         self._encoding = encoding
         self._device = device
         self.check_observation = ObservationCheck(normaliser.columns)
@@ -56,14 +61,17 @@ class Acting:
         *,
         key: tuple[int, int] | None = None,
         deterministic: bool = True,
+        goal: Observation | None = None,
+        task: str | None = None,
     ) -> tuple[NDArray[Any], Any]:
         """As `Algorithm.act`, which says what is raised."""
         if not deterministic and key is None:
             raise LearnerError("act: deterministic=False needs key=(seed, sequence) to draw its noise from.")
         drawn = None if deterministic else key
         batch, single = self.check_observation(observation)
+        beside = self._goal(goal, _rows(batch)), self._task(task)
         if not (self._history or self._chunk):
-            found = self._decide(policy, batch, None, drawn)
+            found = self._decide(policy, batch, None, beside, drawn)
             return (found[0] if single else found), state
         begins = beginnings(first, state, _rows(batch))
         before: ActingState = ActingState() if state is None else state
@@ -72,16 +80,24 @@ class Acting:
             past = remember(before.past, batch, begins, self._history)
             batch, mask = past.observation, past.mask
         if self._chunk:
-            found, plan = play(before.plan, begins, self._chunk, lambda: self._decide(policy, batch, mask, drawn))
+            found, plan = play(
+                before.plan, begins, self._chunk, lambda: self._decide(policy, batch, mask, beside, drawn)
+            )
         else:
-            found = self._decide(policy, batch, mask, drawn)
+            found = self._decide(policy, batch, mask, beside, drawn)
         return (found[0] if single else found), ActingState(past, plan)
 
     def _decide(
-        self, policy: Policy, observation: Observation, mask: NDArray[np.uint8] | None, key: tuple[int, int] | None
+        self,
+        policy: Policy,
+        observation: Observation,
+        mask: NDArray[np.uint8] | None,
+        beside: tuple[Features | None, Tensor | None],
+        key: tuple[int, int] | None,
     ) -> NDArray[Any]:
-        """Actions (B, *shape), or chunks of them (B, h, *shape); drawn where there is a key."""
-        inputs = self._encoding.embedded(self._encoding.features(observation, mask))
+        """Actions (B, *shape), or chunks of them (B, h, *shape), given the goal and the task that stand `beside` the
+        observation; drawn where there is a key."""
+        inputs = self._encoding.embedded(self._conditioning(self._encoding.features(observation, mask), *beside))
         noise = None
         if key is not None:
             width = self._normaliser.action_size * max(1, self._chunk)
@@ -92,6 +108,34 @@ class Acting:
         array = self._normaliser.environment_action(action).cpu().numpy()
         steps = (self._chunk,) if self._chunk else ()
         return array.reshape(-1, *steps, *self._space.shape).astype(self._space.dtype)
+
+    def _goal(self, goal: Observation | None, rows: int) -> Features | None:
+        """One goal, or as many as there are observations."""
+        if not self._conditioning.goals:
+            if goal is not None:
+                raise LearnerError("act: goal: found one, but this policy acts towards none; leave it out.")
+            return None
+        if goal is None:
+            raise LearnerError("act: goal: found none, expected an observation that this policy is to act towards.")
+        try:
+            batch, _ = self.check_observation(goal)
+        except LearnerError as error:
+            raise LearnerError(str(error).replace("act:", "act: goal:", 1)) from error
+        if _rows(batch) not in (1, rows):
+            raise LearnerError(f"act: goal: found {_rows(batch)} for {rows} observations, expected 1 or {rows}.")
+        return self._encoding.normalised(batch)
+
+    def _task(self, task: str | None) -> Tensor | None:
+        """The number of a task, (1,)."""
+        known = self._conditioning.tasks
+        if not known:
+            if task is not None:
+                raise LearnerError(f"act: task: found {shown(task)}, but this policy knows no tasks; leave it out.")
+            return None
+        if task not in known:
+            found = "none" if task is None else shown(task)
+            raise LearnerError(f"act: task: found {found}, expected one of {listed(known)}.")
+        return torch.tensor([known.index(task)], device=self._device)
 
 
 def _rows(observation: Observation) -> int:

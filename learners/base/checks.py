@@ -188,6 +188,10 @@ def check_batch(batch: Batch[Any], spaces: Spaces, request: Request, reads: tupl
             expected_shapes.append((mask, getattr(batch, mask), (*lead, *steps)))
     if request.kind != "transitions" or request.action_chunk:
         expected_shapes.append(("mask", batch.mask, (*lead, *_axis(request.action_chunk))))
+    if request.goals is not None:
+        expected_shapes += _observation_shapes("goal", batch.goal, spaces, lead)
+    if request.tasks is not None:
+        expected_shapes.append(("task", batch.task, lead[:1]))
     if batch.weight is not None:
         expected_shapes.append(("weight", batch.weight, lead[:1]))
     for name in request.columns:

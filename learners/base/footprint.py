@@ -155,20 +155,20 @@ def _batch(spaces: Spaces, request: Request, rows: int) -> Batch[Tensor]:
     def flags(lead: tuple[int, ...]) -> Tensor:
         return torch.empty(lead, dtype=torch.uint8, device=META)
 
-    def observation() -> Any:
+    def observation(lead: tuple[int, ...]) -> Any:
         return (
-            {name: of(leaf, seen) for name, leaf in spaces.observation.items()}
+            {name: of(leaf, lead) for name, leaf in spaces.observation.items()}
             if isinstance(spaces.observation, Dict)
-            else of(spaces.observation, seen)
+            else of(spaces.observation, lead)
         )
 
     number, flag = torch.empty(lead, device=META), flags(lead)
     return Batch(
-        observation=observation(),
+        observation=observation(seen),
         action=of(spaces.action, done),
         reward=number,
         discount=number,
-        next_observation=observation(),
+        next_observation=observation(seen),
         terminated=flag,
         truncated=flag,
         index=number,
@@ -176,6 +176,8 @@ def _batch(spaces: Spaces, request: Request, rows: int) -> Batch[Tensor]:
         history_mask=flags(seen) if request.history else None,
         next_history_mask=flags(seen) if request.history else None,
         extras={name: of(spaces.action, lead) if name == "next_action" else number for name in request.columns},
+        goal=None if request.goals is None else observation(lead),
+        task=None if request.tasks is None else torch.empty(lead[:1], dtype=torch.int64, device=META),
     )
 
 

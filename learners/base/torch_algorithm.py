@@ -41,6 +41,7 @@ from learners.base.state import (
 )
 from learners.base.target_networks import TargetNetworks
 from learners.errors import LearnerError
+from learners.networks.conditioning import Conditioning
 from learners.networks.encoders import Features
 from learners.networks.factory import NetworkFactory
 from learners.networks.normaliser import Normaliser, Statistics
@@ -116,22 +117,22 @@ class TorchAlgorithm(ABC):
         self.action_size = self.normaliser.action_size * max(1, chunk)
         """Numbers of an action, or of a chunk of them, as networks read and write it."""
         self._noise = BatchNoise(self.device)
+        goals, tasks = self.requires.goals is not None, self.requires.tasks
+        beside = Conditioning(self.normaliser, history=history, goals=goals, tasks=() if tasks is None else tasks.names)
         self._targets = TargetNetworks()
         self.target_vectors = self._targets.vectors
         with randomness.initialisation(seed, self.device):
             self.networks = NetworkFactory(
-                self.normaliser,
-                config,
-                discrete=isinstance(spaces.action, Discrete),
-                history=history,
-                action_chunk=chunk,
+                self.normaliser, beside, config, discrete=isinstance(spaces.action, Discrete), action_chunk=chunk
             )
             self.build()
-        self._encoding = Encoding(spaces, self.normaliser, self.networks.shared, self.device, history=history)
+        self._encoding = Encoding(spaces, self.normaliser, beside, self.networks.shared, self.device, history=history)
         self._crops = Crops(self._noise, self.normaliser.images, getattr(config, "random_crop", 0))
         self._dropout = DropoutMasks(self._noise, [self.modules[name] for name in self.optimiser.groups])
         self._density = Density(spaces, self.normaliser, self._encoding)
-        self._acting = Acting(spaces, self.normaliser, self._encoding, self.device, history=history, action_chunk=chunk)
+        self._acting = Acting(
+            spaces, self.normaliser, beside, self._encoding, self.device, history=history, action_chunk=chunk
+        )
         self._losses = compiled(self._losses_of, self.device) if compile else self._losses_of
         self._bootstrap = compiled(self._bootstrap_of, self.device) if compile else self._bootstrap_of
 
@@ -368,13 +369,19 @@ class TorchAlgorithm(ABC):
         *,
         key: tuple[int, int] | None = None,
         deterministic: bool = True,
+        goal: Observation | None = None,
+        task: str | None = None,
     ) -> tuple[NDArray[Any], Any]:
-        return self._acting(self.policy_action, observation, state, first, key=key, deterministic=deterministic)
+        return self._acting(
+            self.policy_action, observation, state, first, key=key, deterministic=deterministic, goal=goal, task=task
+        )
 
     @torch.no_grad()
     def log_prob(self, observation: Observation, action: Any) -> NDArray[np.float32] | None:
-        # One action beside one observation has none where it is planned with others, or depends on what was before.
-        if self.requires.action_chunk or self.requires.history:
+        # One action beside one observation has none where it is planned with others, or depends on what was before, on
+        # a goal or on a task.
+        request = self.requires
+        if request.action_chunk or request.history or request.goals is not None or request.tasks is not None:
             return None
         return self._density(self.policy_log_prob, observation, action)
 

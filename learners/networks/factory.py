@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from learners.networks.conditioning import Conditioning
 from learners.networks.critics import Critic, DiscreteCritic, EnsembleCritic, Value
 from learners.networks.encoders import Encoder, Identity, ImpalaEncoder
-from learners.networks.history import History
 from learners.networks.normaliser import Normaliser
 from learners.networks.policies import (
     CategoricalPolicy,
@@ -25,12 +25,17 @@ class NetworkFactory:
     """
 
     def __init__(
-        self, normaliser: Normaliser, config: Any, *, discrete: bool, history: int = 0, action_chunk: int = 0
+        self,
+        normaliser: Normaliser,
+        conditioning: Conditioning,
+        config: Any,
+        *,
+        discrete: bool,
+        action_chunk: int = 0,
     ) -> None:
-        """Observations come with as many as `history` before them (`History`), and actions in chunks of that many,
-        joined to one vector, where `action_chunk` is not 0."""
-        seen = History(history)
-        self._images, self._vector_size = seen.images(normaliser), seen.vector_size(normaliser)
+        """Observations are as `conditioning` makes them. Actions come in chunks of so many, joined to one vector, where
+        `action_chunk` is not 0."""
+        self._images, self._vector_size = conditioning.images, conditioning.vector_size
         self._config = config
         """Of those groups of knobs that the networks that are asked for have."""
         self._discrete = discrete

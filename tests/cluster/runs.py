@@ -24,6 +24,7 @@ from replay.writer import DatasetWriter
 SMALL = {"hidden": (16, 16)}
 KNOBS: dict[str, dict[str, Any]] = {
     "bc": SMALL,
+    "gcbc": SMALL,
     "iql": SMALL,
     "cql": SMALL,
     "calql": SMALL,

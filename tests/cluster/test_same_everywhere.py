@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cluster.runs import assert_all_worked, assert_same_parameters, on_ray, recipe, run_once
+from tests.cluster.runs import KNOBS, assert_all_worked, assert_same_parameters, on_ray, recipe, run_once
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("same_everywhere")]
 
@@ -19,6 +20,9 @@ ray = pytest.importorskip("ray")
 
 OTHERS = ["awr", "calql", "lspi", "msg", "qtopt", "rebrac"]
 """Every kind of label and of request; `test_serial` compares the fused and the labelled run of all methods."""
+
+GOALS = {"goal_future": 0.5, "goal_final": 0.25, "goal_random": 0.25}
+CLONED: dict[str, Any] = {"bc": {}, "gcbc": {"knobs": {**KNOBS["gcbc"], **GOALS}}}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,8 @@ def oracle(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     run_once(where / "prioritised", recipe(dataset, priority_exponent=0.6))
     run_once(where / "reused", recipe(dataset, label_reuse=2))
     run_once(where / "fused", recipe(dataset, fused=True))
-    run_once(where / "bc", recipe(dataset, "bc", fused=True))
+    for name, changes in CLONED.items():
+        run_once(where / name, recipe(dataset, name, fused=True, **changes))
     return {path.name: path for path in where.iterdir()}
 
 
@@ -96,6 +101,13 @@ class TestTwoNodes:
         assert_all_worked(result, updaters=3, shards=1)
         assert result.summary["nodes"] == 2
         assert_same_parameters(oracle["awr"], tmp_path / "run")
+
+    def test_goals_on_another_node(self, dataset: Path, oracle: dict[str, Path], tmp_path: Path) -> None:
+        cloned = recipe(dataset, "gcbc", fused=True, **CLONED["gcbc"])
+        result = run_once(tmp_path / "run", cloned, on_ray(updaters=0, shards=2))
+        assert_all_worked(result, updaters=0, shards=2)
+        assert result.summary["nodes"] == 2
+        assert_same_parameters(oracle["gcbc"], tmp_path / "run")
 
     def test_label_reuse(self, dataset: Path, oracle: dict[str, Path], tmp_path: Path) -> None:
         result = run_once(tmp_path / "run", recipe(dataset, label_reuse=2), on_ray(updaters=2, shards=2))

@@ -46,6 +46,8 @@ def random_batch(spaces: Spaces, request: Request, count: int = 8, sequence: int
         history_mask=first_of(count, request.history + 1)[:, ::-1].copy() if request.history else None,
         next_history_mask=first_of(count, request.history + 1)[:, ::-1].copy() if request.history else None,
         extras={name: extras[name] for name in request.columns},
+        goal=None if request.goals is None else sample(spaces.observation, lead, generator),
+        task=None if request.tasks is None else np.arange(count) % len(request.tasks.names),
         key=(0, sequence),
     )
 

@@ -20,7 +20,7 @@ NUMBERS = Spaces(Box((3,)), Box((2,), low=(-2.0, 0.0), high=(2.0, 1.0)))
 PIXELS = Spaces(Dict.of({"camera": Image((9, 8, 3)), "arm": Box((2,))}), NUMBERS.action)
 CHOICES = Spaces(Box((3,)), Discrete(4, start=1))
 KINDS = {"numbers": NUMBERS, "pixels": PIXELS, "choices": CHOICES}
-WITHOUT_Q = {"bc", "awr"}
+WITHOUT_Q = {"bc", "gcbc", "awr"}
 PER_STEP = {"value", "advantage"}
 """Metrics of AWR that are means over steps, of which halves of a batch have different numbers."""
 BLIND = {"lstd", "lspi"}
@@ -45,6 +45,10 @@ CASES = [(name, kind, {}) for name in learners.names() for kind in kinds(name)] 
     ("edac", "numbers", {"layer_norm": True, "n_step": 3}),
     ("iql", "numbers", {"layer_norm": True, "policy_std": 1.0, "normalise_reward": True}),
     ("iql", "numbers", {"dropout": 0.2, "value_dropout": 0.1, "gradient_clip": 0.5, "cosine_steps": 10}),
+    ("gcbc", "numbers", {"loss": "mse", "goal_future": 0.5, "goal_random": 0.5}),
+    ("gcbc", "pixels", {"encoder": "shared"}),
+    ("iql", "numbers", {"tasks": ("push", "pull"), "impersonation": 0.5, "n_step": 3}),
+    ("iql", "pixels", {"tasks": ("push", "pull", "lift"), "balance_tasks": True}),
     ("bc", "pixels", {"encoder": "shared"}),
     ("cql", "pixels", {"encoder": "shared"}),
     ("iql", "pixels", {"encoder": "shared"}),
@@ -169,7 +173,7 @@ def test_a_row_of_weight_zero_does_not_count(make, make_batch):
 
 
 def test_n_step_and_reward_knobs_reach_the_request(spaces):
-    for name in set(learners.names()) - {"bc"}:  # which reads no rewards
+    for name in set(learners.names()) - {"bc", "gcbc"}:  # which read no rewards
         steps = 1 if name == "awr" else 5  # whole episodes are not summed over n steps
         knobs = {"n_step": steps, "discount": 0.9, "reward_scale": 10.0, "reward_shift": -5.0}
         request = learners.create(name, spaces, **knobs).requires
@@ -192,7 +196,7 @@ def test_the_random_state_of_the_process_is_left_alone(case, make, make_batch):
     algorithm, batch = make(), make_batch()
     algorithm.update(batch)
     algorithm.diagnostics(batch)
-    algorithm.act(observations(case, 8), key=(0, 0), deterministic=False)
+    act(algorithm, observations(case, 8), key=(0, 0), deterministic=False)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
     assert random.getstate() == before[2]
@@ -243,6 +247,15 @@ def test_weights_of_another_size_are_refused(make):
 # --- Acting ---
 
 
+def act(algorithm, observation, **how):
+    """Towards a goal, or in the last task, where the algorithm learns such."""
+    if algorithm.requires.goals is not None:
+        how["goal"] = sample(algorithm.spaces.observation, (), np.random.default_rng(1))
+    if algorithm.requires.tasks is not None:
+        how["task"] = algorithm.requires.tasks.names[-1]
+    return algorithm.act(observation, **how)
+
+
 def observations(case, count):
     generator = np.random.default_rng(0)
     return sample(KINDS[case[1]].observation, (count,), generator)
@@ -259,12 +272,12 @@ def row(observation, index):
 def test_act_takes_one_observation_or_many(make, case):
     algorithm, space = make(), KINDS[case[1]].action
     observation = observations(case, 5)
-    actions, state = algorithm.act(observation)
+    actions, state = act(algorithm, observation)
     assert actions.shape == (5, *space.shape)
     assert actions.dtype == space.dtype
     assert state is None
     for index in range(5):
-        one, _ = algorithm.act(row(observation, index))
+        one, _ = act(algorithm, row(observation, index))
         assert one.shape == space.shape
         np.testing.assert_allclose(one, actions[index], atol=1e-5)
 
@@ -272,29 +285,30 @@ def test_act_takes_one_observation_or_many(make, case):
 def test_actions_are_in_the_environments_units(make, case):
     algorithm = make()
     observation = observations(case, 5)
-    inputs = algorithm.normaliser.observation(torch.utils._pytree.tree_map(torch.from_numpy, observation))
-    with torch.no_grad():
-        found = algorithm.policy_action(algorithm._encoding.embedded(inputs), None).numpy()
+    policy, seen = algorithm.policy_action, []
+    algorithm.policy_action = lambda inputs, noise: seen.append(policy(inputs, noise)) or seen[-1]
+    action, _ = act(algorithm, observation)
+    found = seen[0].numpy()
     # The policy answers in [-1, 1]: the first element spans [-2, 2], the second [0, 1]. Or one-hot, from 1 on.
     expected = found.argmax(1) + 1 if case[1] == "choices" else np.stack([2 * found[:, 0], (found[:, 1] + 1) / 2], 1)
-    np.testing.assert_allclose(algorithm.act(observation)[0], expected, atol=1e-6)
+    np.testing.assert_allclose(action, expected, atol=1e-6)
 
 
 def test_sampled_actions_are_within_bounds_and_addressed_by_their_key(make, case):
     algorithm, space = make(), KINDS[case[1]].action
     observation = observations(case, 200)
-    actions, _ = algorithm.act(observation, key=(0, 1), deterministic=False)
+    actions, _ = act(algorithm, observation, key=(0, 1), deterministic=False)
     low, high = (space.start, space.start + space.n - 1) if isinstance(space, Discrete) else (space.low, space.high)
     assert (actions >= low).all()
     assert (actions <= high).all()
-    assert np.array_equal(actions, algorithm.act(observation, key=(0, 1), deterministic=False)[0])
+    assert np.array_equal(actions, act(algorithm, observation, key=(0, 1), deterministic=False)[0])
     with pytest.raises(LearnerError, match="needs key"):
-        algorithm.act(observation, deterministic=False)
+        act(algorithm, observation, deterministic=False)
 
 
 def test_sampled_actions_vary_with_the_key(make, case):
     algorithm, observation = make(), observations(case, 30)
-    first, second = (algorithm.act(observation, key=(0, i), deterministic=False)[0] for i in range(2))
+    first, second = (act(algorithm, observation, key=(0, i), deterministic=False)[0] for i in range(2))
     # But for a policy of the mean only, which has no spread.
     assert np.array_equal(first, second) == (case[2].get("loss") == "mse")
 
@@ -311,10 +325,10 @@ def test_policy_weights_are_all_that_acting_needs(make, make_batch):
     if batch.mask is not None:  # of episodes, the first steps
         parts = {name: part[:, 0] for name, part in as_parts(observation).items()}
         observation = parts if isinstance(observation, dict) else parts["observation"]
-    expected, _ = learner.act(observation)
-    assert not np.array_equal(actor.act(observation)[0], expected)
+    expected, _ = act(learner, observation)
+    assert not np.array_equal(act(actor, observation)[0], expected)
     actor.load_policy_weights(learner.policy_weights())
-    assert np.array_equal(actor.act(observation)[0], expected)
+    assert np.array_equal(act(actor, observation)[0], expected)
 
 
 # --- Several learners ---
