@@ -53,6 +53,7 @@ run_once(Path({run!r}), recipe(Path({dataset!r}), fused=True), cadence=Cadence(l
 """A run that stops after its first checkpoint, and three records."""
 
 
+@pytest.mark.slow
 def test_a_run_that_is_going_on_is_not_resumed_beside_itself_and_killed_it_resumes(
     dataset: Path, tmp_path: Path
 ) -> None:

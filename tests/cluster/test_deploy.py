@@ -263,9 +263,6 @@ def test_kuberay_takes_the_file_and_would_refuse_each_misspelt_field(path: Path,
     assert [key for key, changed in wrong.items() if not mistakes(kuberay, changed)] == []
 
 
-CONTAINER = ("headGroupSpec", "template", "spec", "containers", 0)
-
-
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [

@@ -143,6 +143,7 @@ train(recipe(Path({dataset!r})), SERIAL, Cadence(log_every=0, validate_every=0, 
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_half_checkpoint(dataset: Path, tmp_path: Path) -> None:
     root = str(Path(__file__).parents[2])
     run = tmp_path / "run"
