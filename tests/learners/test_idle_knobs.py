@@ -70,7 +70,6 @@ SMALL = {
 }
 NEEDS = {
     ("qtopt", "momentum"): {"optimiser": "sgd"},
-    ("bc", "policy_std"): {"loss": "log_likelihood"},
 }
 """What else must be set, so that it has an effect."""
 
@@ -102,9 +101,11 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [(name, kind) for name in learners.names() for kind in kinds(name) if kind != "pixels"]
-)
+CASES = [(name, kind) for name in learners.names() for kind in kinds(name) if kind != "pixels"]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(("name", "kind"), CASES)
 def test_each_knob_does_something_or_is_refused(name, kind):
     usual = learners.config_class(name)
     known = [entry for entry in fields(usual) if entry.name not in UNSEEN]

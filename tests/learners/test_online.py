@@ -19,6 +19,7 @@ NUMBERS = Spaces(Box((3,)), Box((2,), low=(-1.0,), high=(1.0,)))
 CHOICES = Spaces(Box((3,)), Discrete(4))
 SMALL = {"hidden": (8,), "generative_hidden": (8,), "features": 16, "lag_steps": 8}
 CLOSED_FORM = {"lstd", "lspi"}
+"""Those without learning rates."""
 
 
 def cases():
@@ -77,7 +78,7 @@ def test_every_method_explores(name, spaces):
 # --- From offline to online ---
 
 
-@pytest.mark.parametrize(("name", "spaces"), cases())
+@pytest.mark.parametrize(("name", "spaces"), [case for case in cases() if case[0] not in CLOSED_FORM])
 def test_an_offline_state_goes_on_at_full_learning_rates(name, spaces):
     offline = make(name, spaces, seed=1, cosine_steps=3)
     for sequence in range(3):
@@ -96,8 +97,7 @@ def test_an_offline_state_goes_on_at_full_learning_rates(name, spaces):
     for entry, value in online.state_dict().items():
         assert torch.equal(value, expected[entry]), entry
     # The fourth of three steps would have moved nothing.
-    moved = any(not torch.equal(value, ended[entry]) for entry, value in online.state_dict().items())
-    assert moved or name in CLOSED_FORM
+    assert any(not torch.equal(value, ended[entry]) for entry, value in online.state_dict().items())
 
 
 def test_iqls_policy_moves_by_its_configured_rate_again():
