@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from _learning_methods import Method
@@ -18,13 +19,16 @@ PROBE_EPISODES = 16
 class QuiverTrainer:
     def __init__(self, dataset: Dataset, method: Method, task: Task, *, seed: int, device: str) -> None:
         self._dataset, self._seed, self._batch = dataset, seed, method.batch
+        # What all methods have in common includes rewards, which cloning does not read.
+        known = {entry.name for entry in fields(learners.config_class(method.algorithm))}
+        knobs = {knob: value for knob, value in method.knobs_for(task).items() if knob in known}
         self._algorithm = learners.create(
             method.algorithm,
             dataset.spaces,
             seed=seed,
             statistics=dataset.statistics,
             device=device,
-            **method.knobs_for(task),
+            **knobs,
         )
 
     def _sample(self, seed: int, sequence: int, count: int) -> Batch[Any]:

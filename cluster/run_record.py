@@ -130,18 +130,25 @@ _SPACES: dict[str, type[Any]] = {
 
 
 def check_config(config: Mapping[str, Any], where: str) -> None:
-    """Raises `RunError`, naming the file `where` and the field, unless all of a `config.json` is what a run writes."""
+    """Raises `RunError`, naming the file `where` and the field, unless all of a `config.json` is what a run writes.
+
+    Knobs that an earlier version recorded and that have no effect are taken out of it.
+    """
     for name in ("recipe", "topology", "cadence", "spaces"):
         _object(config, name, where)
     for name in ("statistics", "environment", "reference_scores", "datasets"):
         if name not in config:
             raise RunError(f"{where}: {name} is missing. {REMEDY}")
     recipe = read_recipe(config["recipe"], where)
+    spaces = read_spaces(config["spaces"], where)
+    if recipe.algorithm in learners.names():
+        # Those that earlier versions offered although they did nothing.
+        knobs = learners.recorded_knobs(recipe.algorithm, spaces, recipe.knobs)
+        recipe, config["recipe"]["knobs"] = replace(recipe, knobs=knobs), knobs
     read_knobs(recipe, where)
     read_topology(config["topology"], where)
     made(Cadence, config["cadence"], where, "cadence")
     _datasets(config["datasets"], recipe, where)
-    spaces = read_spaces(config["spaces"], where)
     _statistics(config["statistics"], spaces, where)
     if config["environment"] is not None:
         environment = made(EnvironmentRecord, config["environment"], where, "environment")

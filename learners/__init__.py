@@ -10,7 +10,7 @@ from learners.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from learners.algorithm import Algorithm, Metrics, Observation, Targets, Weights
-    from learners.base.creation import algorithm_class, config_class, create
+    from learners.base.creation import algorithm_class, config_class, create, recorded_knobs
     from learners.errors import LearnerError
 
 __all__ = [
@@ -24,11 +24,12 @@ __all__ = [
     "config_class",
     "create",
     "names",
+    "recorded_knobs",
 ]
 
 _EXPORTS = {
     **dict.fromkeys(("Algorithm", "Metrics", "Observation", "Targets", "Weights"), "learners.algorithm"),
-    **dict.fromkeys(("algorithm_class", "config_class", "create"), "learners.base.creation"),
+    **dict.fromkeys(("algorithm_class", "config_class", "create", "recorded_knobs"), "learners.base.creation"),
     "LearnerError": "learners.errors",
 }
 

@@ -32,11 +32,12 @@ class AWACConfig(CommonConfig):
     """
 
     hidden: Widths = (256, 256, 256)  # Widths of the hidden layers.
-    temperature: Temperature = 1 / 3  # λ: how much advantage makes an action e times as good; large is cloning.
+    temperature: Temperature = 1 / 3  # How much advantage makes an action e times as good, λ; large is cloning.
     advantage_clip: AdvantageClip = 100.0  # Upper bound of exp(advantage/λ).
     sampled_actions: Samples = 1  # Actions of the policy over which Q is averaged for the value of a state.
-    policy_std: PolicySpread = None  # Fixed spread of the policy, where given: 1 makes its loss a squared error.
-    policy_weight_decay: WeightDecay = 1e-4  # L2 regularisation of the policy.
+    # Fixed spread of the policy, learned where not given; 1 makes its loss a squared error.
+    policy_std: PolicySpread = None
+    policy_weight_decay: WeightDecay = 1e-4  # Weight of the L2 regularisation of the policy.
     polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
 
 

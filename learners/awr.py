@@ -39,11 +39,12 @@ class AWRConfig(CommonConfig):
     of 128 and 64 units; here both move at every step, by Adam.
     """
 
-    td_lambda: Share = 0.95  # λ: 0 regresses on r + γV(s'), 1 on the whole of what was recorded.
-    temperature: Temperature = 1.0  # β: how much advantage makes an action e times as good; large is cloning.
-    normalise_advantage: bool = True  # Zero mean and unit spread, as the authors' code does, so β has no unit.
+    td_lambda: Share = 0.95  # How far returns look, λ: 0 regresses on r + γV(s'), 1 on the whole of what was recorded.
+    temperature: Temperature = 1.0  # How much advantage makes an action e times as good, β; large is cloning.
+    # Bring advantages to zero mean and unit spread, as the authors' code does, so that β has no unit.
+    normalise_advantage: bool = True
     advantage_clip: AdvantageClip = 20.0  # Upper bound of exp(advantage/β).
-    policy_std: PolicySpread = 0.2  # Fixed spread of the policy; none learns it. The authors use .2 and .4.
+    policy_std: PolicySpread = 0.2  # Fixed spread of the policy, learned where it is none; the authors use .2 and .4.
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.algorithm import Metrics
-from learners.base.config import CommonConfig, check_chunk
+from learners.base.config import PolicyNetworkConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import ActionChunk, History, PolicySpread
 from learners.base.torch_algorithm import TorchAlgorithm
@@ -25,11 +25,12 @@ from replay.spaces import Box, Discrete
 
 
 @dataclass(frozen=True)
-class BCConfig(CommonConfig):
-    """Rewards and the discount are read by nothing here."""
+class BCConfig(PolicyNetworkConfig):
+    """It reads no rewards."""
 
-    loss: Literal["log_likelihood", "mse"] = "log_likelihood"  # Of a distribution of actions, or of its mean only.
-    policy_std: PolicySpread = None  # Fixed spread of a normal distribution, where given.
+    # The policy is a distribution of actions and fits its likelihood, or one action and fits its squared error.
+    loss: Literal["log_likelihood", "mse"] = "log_likelihood"
+    policy_std: PolicySpread = None  # Fixed spread of the policy; it is learned where not given.
     # So many actions are planned at once and played out one after the other; 0 plans single actions.
     action_chunk: ActionChunk = 0
     history: History = 0  # The policy reads so many observations before the present one, too.
@@ -41,7 +42,6 @@ class BCConfig(CommonConfig):
                 f"policy_std: found {self.policy_std} with loss 'mse', which is of the mean alone; leave it out, or "
                 "use loss 'log_likelihood'."
             )
-        check_chunk(self.action_chunk, self.n_step)
 
     def request(self) -> Request:
         return replace(super().request(), action_chunk=self.action_chunk, history=self.history)

@@ -26,25 +26,27 @@ from learners.networks.vae import ConditionalVAE, paired, vae_loss
 from learners.planning import cem
 from replay.batch import Batch
 from replay.ranges import Range, Share
+from replay.spaces import Spaces
 
 
 @dataclass(frozen=True)
 class BCQConfig(CommonConfig):
     """Defaults are the authors', who train on batches of 100."""
 
-    learning_rate: LearningRate = 1e-3  # Of Adam, for every network.
+    learning_rate: LearningRate = 1e-3  # Learning rate of Adam, for every network.
     hidden: Widths = (400, 300)  # Widths of the hidden layers.
-    generative_hidden: Widths = (750, 750)  # The same of the generative model (continuous only).
-    kl_weight: LossWeight = 0.5  # Of the generative model's prior against its squared error (continuous only).
-    perturbation: Annotated[float, Range(0, 2)] = 0.05  # φ: how far a proposed action may be moved (continuous only).
+    generative_hidden: Widths = (750, 750)  # Widths of the hidden layers of the generative model (continuous only).
+    kl_weight: LossWeight = 0.5  # Weight of the generative model's prior against its squared error (continuous only).
+    perturbation: Annotated[float, Range(0, 2)] = 0.05  # How far a proposed action may be moved, φ (continuous only).
     sampled_actions: Samples = 10  # Actions proposed at s', of which the best is bootstrapped from (continuous only).
     acting_samples: Samples = 100  # Actions proposed when acting (continuous only).
-    # λ: weight of the smaller critic in the target, 1 − λ of the larger (continuous only).
+    # Weight λ of the smaller critic in the target, which the larger has 1 − λ of (continuous only).
     minimum_weight: Share = 0.75
-    # τ: share of the likeliest action's probability that an action needs (discrete only); 1 would leave no action.
+    # Share τ of the likeliest action's probability that an action needs (discrete only); 1 would leave no action.
     threshold: Annotated[float, Range(0, 1, below=True)] = 0.3
-    logit_penalty: LossWeight = 0.01  # Of the squared outputs of the model of the data's actions (discrete only).
-    polyak: Polyak = 0.005  # Rate at which the target networks follow.
+    # Weight of the squared outputs of the model of the data's actions (discrete only).
+    logit_penalty: LossWeight = 0.01
+    polyak: Polyak = 0.005  # Rate at which the target networks follow the trained ones.
 
 
 # --- Network ---
@@ -89,6 +91,11 @@ class BCQ(TorchAlgorithm):
         self.train({"critic": self.critic, "vae": self.vae, "perturbation": self.perturbation})
         self.target_critic = self.follow("target_critic", "critic", config.polyak)
         self.target_perturbation = self.follow("target_perturbation", "perturbation", config.polyak)
+
+    @classmethod
+    def without_effect(cls, spaces: Spaces, config: Any) -> dict[str, str]:
+        why = "it is for discrete actions"
+        return super().without_effect(spaces, config) | dict.fromkeys(("threshold", "logit_penalty"), why)
 
     # --- Targets ---
 

@@ -39,21 +39,22 @@ class BEARConfig(CommonConfig):
     Their README recommends a Laplacian kernel of bandwidth 10 or a Gaussian one of 20, either with 5 samples.
     """
 
-    learning_rate: LearningRate = 1e-3  # Of Adam, for every network.
-    multiplier_learning_rate: LearningRate = 1e-3  # Of the logarithm of the multiplier.
+    learning_rate: LearningRate = 1e-3  # Learning rate of Adam, for every network.
+    multiplier_learning_rate: LearningRate = 1e-3  # Learning rate of the logarithm of the multiplier.
     hidden: Widths = (400, 300)  # Widths of the hidden layers.
-    generative_hidden: Widths = (750, 750)  # The same of the generative model.
-    kl_weight: LossWeight = 0.5  # Of the generative model's prior against its squared error.
-    kernel: Kernel = "laplacian"  # Of the discrepancy; the other is Gaussian.
-    bandwidth: Bandwidth = 20.0  # σ of the kernel; wide, so that the discrepancy is far from its bound of √2.
-    divergence_threshold: LossWeight = 0.05  # ε: what the discrepancy may be.
-    warm_up_steps: StepsOrNone = 1_000  # First steps, in which the policy only approaches the data.
+    generative_hidden: Widths = (750, 750)  # Widths of the hidden layers of the generative model.
+    kl_weight: LossWeight = 0.5  # Weight of the generative model's prior against its squared error.
+    kernel: Kernel = "laplacian"  # Kernel of the discrepancy.
+    # Width σ of the kernel; it is wide, so that the discrepancy is far from its bound of √2.
+    bandwidth: Bandwidth = 20.0
+    divergence_threshold: LossWeight = 0.05  # Largest discrepancy that is allowed, ε.
+    warm_up_steps: StepsOrNone = 1_000  # Number of first steps in which the policy only approaches the data.
     # Actions of each, the policy and the model, for the discrepancy and the policy's loss.
     sampled_actions: Samples = 10
     target_samples: Samples = 10  # Actions of the policy at s', of which the best is bootstrapped from.
     acting_samples: Samples = 10  # Actions of the policy of which the best is taken when acting.
-    minimum_weight: Share = 0.75  # λ: weight of the smaller critic in targets, 1 − λ of the larger.
-    polyak: Polyak = 0.005  # Rate at which the target networks follow.
+    minimum_weight: Share = 0.75  # Weight λ of the smaller critic in targets, which the larger has 1 − λ of.
+    polyak: Polyak = 0.005  # Rate at which the target networks follow the trained ones.
 
 
 class BEAR(TorchAlgorithm):

@@ -33,12 +33,14 @@ class BRACConfig(CommonConfig):
     cloned beside the actor, so that a method is one run, and the warm-up suits runs of some 10,000 steps.
     """
 
-    learning_rate: LearningRate = 1e-3  # Of Adam, for the critics and the behaviour policy.
-    policy_learning_rate: LearningRate = 3e-4  # Of the policy.
-    penalty: Literal["value", "policy"] = "value"  # What the divergence is subtracted from: "value" means both.
-    penalty_weight: LossWeight = 0.1  # α: of the divergence, in nats.
+    learning_rate: LearningRate = 1e-3  # Learning rate of Adam, for the critics and the behaviour policy.
+    policy_learning_rate: LearningRate = 3e-4  # Learning rate of the policy.
+    # What the divergence is subtracted from: the policy's objective (policy), or the values as well (value).
+    penalty: Literal["value", "policy"] = "value"
+    penalty_weight: LossWeight = 0.1  # Weight α of the divergence, in nats.
     sampled_actions: Samples = 4  # Actions of the policy by which the divergence is estimated.
-    warm_up_steps: StepsOrNone = 1_000  # First steps, in which the policy only approaches the behaviour policy.
+    # Number of first steps in which the policy only approaches the behaviour policy.
+    warm_up_steps: StepsOrNone = 1_000
     polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
 
 

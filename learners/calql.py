@@ -27,8 +27,8 @@ class CalQLConfig(CQLConfig):
     """
 
     hidden: Widths = (256, 256, 256, 256)  # Widths of the hidden layers.
-    policy_learning_rate: LearningRate = 1e-4  # Of the policy and the temperature.
-    conservative_weight: LossWeight = 5.0  # α: how hard the critic is pushed down.
+    policy_learning_rate: LearningRate = 1e-4  # Learning rate of the policy and the temperature.
+    conservative_weight: LossWeight = 5.0  # How hard the critic is pushed down, α.
     max_target_backup: bool = True  # Bootstrap from the best of `sampled_actions` actions instead of one.
 
     def request(self) -> Request:

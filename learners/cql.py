@@ -33,14 +33,16 @@ class CQLConfig(CommonConfig):
     """
 
     hidden: Widths = (256, 256, 256)  # Widths of the hidden layers.
-    policy_learning_rate: LearningRate = 3e-5  # Of the policy and the temperature; far below the critic's.
-    conservative_weight: LossWeight = 10.0  # α: how hard the critic is pushed down.
-    # τ: where set, α is multiplied by a learned α' that holds α·gap near τ. The authors' convention: α'·(α·gap − τ).
+    # Learning rate of the policy and the temperature; it is far below the critic's.
+    policy_learning_rate: LearningRate = 3e-5
+    conservative_weight: LossWeight = 10.0  # How hard the critic is pushed down, α.
+    # Where set, α is multiplied by a learned α' that holds α·gap near this τ: the authors' convention α'·(α·gap − τ).
     lagrange_threshold: Annotated[float | None, Range(-LARGEST, LARGEST)] = None
     sampled_actions: Samples = 10  # Actions of each of three kinds for the gap: uniform, π(·∣s) and π(·∣s').
     max_target_backup: bool = False  # Bootstrap from the best of `sampled_actions` actions instead of one.
     backup_entropy: bool = False  # Subtract α·log π from the bootstrapped value, as SAC does.
-    target_entropy: TargetEntropy = None  # H̄ of the policy; minus the number of action elements where not given.
+    # Target entropy H̄ of the policy; minus the number of action elements where not given.
+    target_entropy: TargetEntropy = None
     polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
 
 

@@ -6,6 +6,8 @@ actions holds at least a share τ as likely as the likeliest.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,7 +19,7 @@ from learners.bcq import BCQConfig
 from learners.losses import imitation_loss, supported
 from learners.networks.encoders import Features
 from learners.networks.policies import DISCRETE_TEMPERATURE, chosen_log_prob, one_hot_choice
-from replay.spaces import Discrete
+from replay.spaces import Discrete, Spaces
 
 
 class DiscreteBCQ(TorchAlgorithm):
@@ -40,6 +42,19 @@ class DiscreteBCQ(TorchAlgorithm):
         self.behaviour = self.networks.categorical_policy()
         self.train({"critic": self.critic, "behaviour": self.behaviour})
         self.target_critic = self.follow("target_critic", "critic", self.config.polyak)
+
+    @classmethod
+    def without_effect(cls, spaces: Spaces, config: Any) -> dict[str, str]:
+        names = (
+            "generative_hidden",
+            "kl_weight",
+            "perturbation",
+            "sampled_actions",
+            "acting_samples",
+            "minimum_weight",
+        )
+        why = "over discrete actions nothing is proposed or perturbed"
+        return super().without_effect(spaces, config) | dict.fromkeys(names, why)
 
     # --- Targets ---
 

@@ -6,6 +6,8 @@ the data. What CQL samples for continuous actions is summed exactly here, and no
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from learners.algorithm import Metrics, Targets
@@ -16,7 +18,7 @@ from learners.losses import exact_gap, lagrange_loss
 from learners.networks.critics import PositiveScalar
 from learners.networks.encoders import Features
 from learners.networks.policies import chosen_log_prob, one_hot_choice
-from replay.spaces import Discrete
+from replay.spaces import Discrete, Spaces
 
 
 class DiscreteCQL(TorchAlgorithm):
@@ -42,6 +44,12 @@ class DiscreteCQL(TorchAlgorithm):
             self.multiplier = trained["multiplier"] = PositiveScalar(1.0)
         self.train(trained)
         self.target_critic = self.follow("target_critic", "critic", config.polyak)
+
+    @classmethod
+    def without_effect(cls, spaces: Spaces, config: Any) -> dict[str, str]:
+        names = ("policy_learning_rate", "sampled_actions", "max_target_backup", "backup_entropy", "target_entropy")
+        why = "over discrete actions there is no policy network, and nothing is sampled"
+        return super().without_effect(spaces, config) | dict.fromkeys((*names, "dropout"), why)
 
     # --- Targets ---
 

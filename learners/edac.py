@@ -24,7 +24,7 @@ class EDACConfig(EnsembleConfig):
     """Defaults are the authors' for halfcheetah; for hopper they use 50 members, and for SAC-N up to 500."""
 
     hidden: Widths = (256, 256, 256)  # Widths of the hidden layers.
-    diversity: LossWeight = 1.0  # η: how strongly the action gradients are kept apart; 0 is SAC-N.
+    diversity: LossWeight = 1.0  # How strongly the action gradients are kept apart, η; 0 is SAC-N.
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -32,10 +32,12 @@ class FQLConfig(CommonConfig):
     """Defaults are the authors', but for `acting_candidates`, which they do not have, and for the networks: theirs have
     four hidden layers of 512 units, with GELU where ours have ReLU. On OGBench's cubes and scenes their α is 300."""
 
-    layer_norm: bool = True  # LayerNorm before each activation of the value networks.
-    distillation_weight: LossWeight = 10.0  # α: how strongly the policy keeps to the flow. Of all, the knob to tune.
+    layer_norm: bool = True  # Use LayerNorm before each activation of the value networks.
+    # How strongly the policy keeps to the flow, α. Of all knobs it is the one to tune.
+    distillation_weight: LossWeight = 10.0
     flow_steps: Annotated[int, Range(1, 1_000)] = 10  # Euler steps in which the flow carries noise to an action.
-    aggregation: Literal["mean", "min"] = "mean"  # Of the two critics in targets; the policy climbs their mean.
+    # Targets take the mean of the two critics, or the smaller; the policy climbs their mean.
+    aggregation: Literal["mean", "min"] = "mean"
     normalise_q: bool = False  # Divide the policy's Q by its mean size, so that α does not depend on rewards.
     acting_candidates: Samples = 4  # Latents from which the critic chooses where actions are deterministic.
     polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.

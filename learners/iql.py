@@ -33,13 +33,14 @@ from replay.spaces import Box, Discrete
 class IQLConfig(CommonConfig):
     """Defaults are the authors' for locomotion; they use expectile .9 and temperature 10 for the ant mazes."""
 
-    # τ of the value regression: .5 is the mean, towards 1 the maximum over the data's actions.
+    # Expectile τ of the value regression: .5 is the mean, towards 1 the maximum over the data's actions.
     expectile: Annotated[float, Range(0, 1, above=True, below=True)] = 0.7
-    # β: how sharply the policy prefers actions of high advantage; 0 is cloning.
+    # How sharply the policy prefers actions of high advantage, β; 0 is cloning.
     temperature: Annotated[float, Range(0, LARGEST)] = 3.0
     advantage_clip: AdvantageClip = 100.0  # Upper bound of exp(β·advantage).
     polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
-    policy_std: PolicySpread = None  # Fixed spread of the policy, where given: 1 makes its loss a squared error.
+    # Fixed spread of the policy, learned where not given; 1 makes its loss a squared error.
+    policy_std: PolicySpread = None
     # So many actions are planned and judged together and played out one after the other, and rewards are summed over
     # them; 0 plans single actions.
     action_chunk: ActionChunk = 0

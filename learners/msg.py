@@ -20,16 +20,18 @@ from learners.base.knobs import LARGEST, LossWeight, Members, Samples
 from learners.losses import conservative_gap, lower_confidence_bound
 from replay.batch import Batch
 from replay.ranges import Range
+from replay.spaces import Spaces
 
 
 @dataclass(frozen=True)
 class MSGConfig(EnsembleConfig):
     """Defaults are the authors' for the ant mazes."""
 
-    members: Members = 64  # N: critics in the ensemble; 8 to 16 are usual on a CPU.
-    # β: weight of the members' standard deviation in what the policy maximises; above 0 it would prefer the unknown.
+    members: Members = 64  # Number of critics in the ensemble, N; 8 to 16 are usual on a CPU.
+    # Weight β of the members' standard deviation in what the policy maximises; above 0 it would prefer the unknown.
     beta: Annotated[float, Range(-LARGEST, 0)] = -8.0
-    conservative_weight: LossWeight = 0.1  # α of CQL's regulariser of every member; 0 leaves it to the ensemble alone.
+    # Weight α of CQL's regulariser of every member; 0 leaves it to the ensemble alone.
+    conservative_weight: LossWeight = 0.1
     sampled_actions: Samples = 1  # Actions of each of two kinds in that regulariser: uniform and π(·∣s).
 
 
@@ -48,6 +50,13 @@ class MSG(EnsembleActorCritic):
 
     def policy_value(self, q: Tensor) -> Tensor:
         return lower_confidence_bound(q, self.config.beta)
+
+    @classmethod
+    def without_effect(cls, spaces: Spaces, config: Any) -> dict[str, str]:
+        idle = super().without_effect(spaces, config)
+        if config.conservative_weight == 0.0:
+            idle["sampled_actions"] = "they are for the regulariser, and conservative_weight is 0"
+        return idle
 
     # --- Targets ---
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from learners.algorithm import Metrics, Targets
 from learners.base import randomness
-from learners.base.config import CommonConfig
+from learners.base.config import RewardConfig, ValueNetworkConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import Polyak, Samples, WeightDecay
 from learners.base.online import Online
@@ -43,7 +43,7 @@ CPU_ROWS = 4096
 
 
 @dataclass(frozen=True)
-class QTOptConfig(CommonConfig):
+class QTOptConfig(ValueNetworkConfig, RewardConfig):
     """Defaults are the authors', except for the optimiser, and for the discount, which was .9 for their short grasps.
 
     The authors trained a convolutional network for millions of steps by SGD with momentum .9, learning rate 1e-4 and
@@ -51,15 +51,17 @@ class QTOptConfig(CommonConfig):
     field, and do not get far in a usual budget of steps with the authors' rate.
     """
 
-    loss: Literal["cross_entropy", "squared"] = "cross_entropy"  # The first needs returns in [0, 1].
-    polyak: Polyak = 1e-4  # Rate of the target network, for millions of steps: .005 suits runs of less than 100,000.
+    # Loss of the Q-network; cross_entropy needs returns in [0, 1].
+    loss: Literal["cross_entropy", "squared"] = "cross_entropy"
+    # Rate at which the target network follows, for millions of steps: .005 suits runs of less than 100,000.
+    polyak: Polyak = 1e-4
     lag_steps: Steps = 6_000  # How far the second target network is behind the first: shorten it with the run, too.
-    iterations: Annotated[int, Range(1, 100)] = 2  # Of the cross-entropy method.
+    iterations: Annotated[int, Range(1, 100)] = 2  # Iterations of the cross-entropy method.
     samples: Samples = 64  # Actions tried for each state in each iteration.
-    elites: Samples = 6  # The best of them, to which the next iteration is fitted.
-    optimiser: Literal["adam", "sgd"] = "adam"  # SGD is with momentum.
-    momentum: Annotated[float, Range(0, 1, below=True)] = 0.9  # Of SGD.
-    weight_decay: WeightDecay = 0.0  # L2 regularisation.
+    elites: Samples = 6  # Number of the best samples, to which the next iteration is fitted.
+    optimiser: Literal["adam", "sgd"] = "adam"  # Optimiser of the Q-network; sgd is with momentum.
+    momentum: Annotated[float, Range(0, 1, below=True)] = 0.9  # Momentum of SGD.
+    weight_decay: WeightDecay = 0.0  # Weight of the L2 regularisation.
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -168,6 +170,15 @@ class QTOpt(TorchAlgorithm):
     def value(self, output: Tensor) -> Tensor:
         """Q from the output of the network."""
         return torch.sigmoid(output) if self.config.loss == "cross_entropy" else output
+
+    @classmethod
+    def without_effect(cls, spaces: Spaces, config: Any) -> dict[str, str]:
+        idle = super().without_effect(spaces, config)
+        if isinstance(spaces.action, Discrete):
+            idle |= dict.fromkeys(("iterations", "samples", "elites"), "over discrete actions the maximum is exact")
+        if config.optimiser == "adam":
+            idle["momentum"] = "it is of SGD, and the optimiser is adam"
+        return idle
 
     # --- Targets ---
 

@@ -28,11 +28,11 @@ class ReBRACConfig(DeterministicConfig):
     penalties of about .001; for walker2d-medium policy_penalty .05 and critic_penalty .1.
     """
 
-    learning_rate: LearningRate = 1e-3  # Of Adam, for every network.
+    learning_rate: LearningRate = 1e-3  # Learning rate of Adam, for every network.
     hidden: Widths = (256, 256, 256)  # Widths of the hidden layers.
-    layer_norm: bool = True  # LayerNorm before each activation of the value networks.
-    policy_penalty: LossWeight = 0.001  # β₁: how strongly the policy is drawn to the data's action.
-    critic_penalty: LossWeight = 0.01  # β₂: what the policy's distance from the data's next action costs in a target.
+    layer_norm: bool = True  # Use LayerNorm before each activation of the value networks.
+    policy_penalty: LossWeight = 0.001  # How strongly the policy is drawn to the data's action, β₁.
+    critic_penalty: LossWeight = 0.01  # What the policy's distance from the data's next action costs in a target, β₂.
 
     def request(self) -> Request:
         return replace(super().request(), columns=("next_action", "has_next_action"))

@@ -22,7 +22,7 @@ from replay.batch import Batch
 class REDQConfig(EnsembleConfig):
     """Defaults are the authors' for MuJoCo, except for the target entropy, which they set for each task."""
 
-    subset: Members = 2  # M: members that a step's targets take the smallest of; with all it is SAC-N's target.
+    subset: Members = 2  # Members that a step's targets take the smallest of, M; with all it is SAC-N's target.
 
     def __post_init__(self) -> None:
         super().__post_init__()

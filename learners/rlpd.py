@@ -24,9 +24,10 @@ class RLPDConfig(REDQConfig):
     For Adroit they have no entropy in targets and three hidden layers; for the ant mazes these, and subset 1.
     """
 
-    layer_norm: bool = True  # LayerNorm before each activation of the value networks.
+    layer_norm: bool = True  # Use LayerNorm before each activation of the value networks.
     backup_entropy: bool = True  # Subtract α·log π from the bootstrapped value, as SAC does.
-    target_entropy: TargetEntropy = None  # H̄ of the policy; minus half the number of action elements where not given.
+    # Target entropy H̄ of the policy; minus half the number of action elements where not given.
+    target_entropy: TargetEntropy = None
     # The policy and the temperature move at every so many steps: those of one environment step.
     policy_every: Steps = 20
 

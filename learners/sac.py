@@ -16,7 +16,7 @@ from learners.base.knobs import Members
 class SACConfig(EnsembleConfig):
     """Defaults are the authors'."""
 
-    members: Members = 2  # N: critics, of which targets and the policy trust the smaller.
+    members: Members = 2  # Number of critics, N, of which targets and the policy trust the smaller.
 
 
 class SAC(EnsembleActorCritic):

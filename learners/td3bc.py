@@ -20,7 +20,7 @@ from learners.losses import cloning_policy_loss, q_magnitude, squared_error
 class TD3BCConfig(DeterministicConfig):
     """Defaults are the authors'."""
 
-    alpha: LossWeight = 2.5  # α: how much the critic counts against cloning; 0 is cloning.
+    alpha: LossWeight = 2.5  # How much the critic counts against cloning, α; 0 is cloning.
 
 
 class TD3BC(DeterministicActorCritic):

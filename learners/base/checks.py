@@ -144,7 +144,7 @@ def _read(spaces: Spaces, config: Any) -> Iterator[tuple[str, set[str]]]:
     if isinstance(spaces.action, Box) and not spaces.action.bounded:
         yield "action", {"min", "max"}
     yield "reward", {"min", "max"}
-    if config.normalise_reward:
+    if getattr(config, "normalise_reward", False):
         yield "return", {"min", "max"}
 
 

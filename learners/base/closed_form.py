@@ -12,9 +12,10 @@ from torch import Tensor
 
 from learners.algorithm import Metrics
 from learners.base.averages import scalars, with_scalars
-from learners.base.config import CommonConfig
+from learners.base.config import RewardConfig
 from learners.base.inputs import Inputs, weighted_mean
 from learners.base.knobs import Bandwidth, Width
+from learners.base.online import Online
 from learners.base.optimisation import Reduce
 from learners.base.torch_algorithm import TorchAlgorithm
 from learners.errors import LearnerError
@@ -23,18 +24,19 @@ from learners.networks.linear_features import ContinuousLinearCritic, DiscreteLi
 from learners.networks.policies import chosen_log_prob, one_hot_choice
 from replay.batch import Batch
 from replay.ranges import Range, Steps
-from replay.spaces import Box, Discrete
+from replay.spaces import Box, Discrete, Image, Spaces, observation_columns
 
 EXPLORATION = 0.1
 """Of sampled actions: the spread around the best one, in [-1, 1], or the temperature of softmax(Q / temperature)."""
 
 
 @dataclass(frozen=True)
-class LeastSquaresConfig(CommonConfig):
-    """Rates, widths and whatever else concerns networks are read by nothing here."""
+class LeastSquaresConfig(RewardConfig):
+    """It has no networks: no rates, no widths, no images."""
 
-    features: Width = 512  # M: random Fourier features, of state and action, or of the state for each discrete action.
-    bandwidth: Bandwidth = 0.5  # Distance over which values change; 1: that between two normalised inputs.
+    # Number of random Fourier features, of state and action, or of the state for each discrete action.
+    features: Width = 512
+    bandwidth: Bandwidth = 0.5  # Distance over which values change; 1 is that between two normalised inputs.
     # Added to the diagonal of the mean of φ(φ − γφ')ᵀ, so that it can be solved.
     ridge: Annotated[float, Range(1e-12, 10**6)] = 1e-4
     solve_every: Steps = 100  # Batches between two solutions.
@@ -129,16 +131,21 @@ class LeastSquares(TorchAlgorithm):
     action_spaces = (Box, Discrete)
     policy_modules = ("critic",)
     loss_reads = ("observation", "next_observation")
+    online = Online(knobs={})
     optimiser: Accumulator  # type: ignore[assignment]
+
+    @classmethod
+    def refuse_unserved(cls, spaces: Spaces) -> None:
+        super().refuse_unserved(spaces)
+        columns = observation_columns(spaces.observation)
+        if names := ", ".join(name for name, leaf in columns.items() if isinstance(leaf, Image)):
+            raise LearnerError(
+                f"observation space: found images ({names}), but the fixed features of {cls.__name__} are of numbers; "
+                "use an algorithm with networks, such as iql."
+            )
 
     def build(self) -> None:
         config, normaliser = self.config, self.normaliser
-        if normaliser.images:
-            names = ", ".join(normaliser.images)
-            raise LearnerError(
-                f"observation space: found images ({names}), but the fixed features of {type(self).__name__} are of "
-                "numbers; use an algorithm with networks, such as iql."
-            )
         sizes = normaliser.vector_size, self.action_size
         knobs: dict[str, Any] = {"count": config.features, "bandwidth": config.bandwidth}
         critic: LinearCritic = (
@@ -149,6 +156,13 @@ class LeastSquares(TorchAlgorithm):
         self.critic = critic.to(self.device)
         self.modules = {"critic": self.critic}
         self.optimiser = Accumulator(self.critic.size, self.device)
+
+    @classmethod
+    def without_effect(cls, spaces: Spaces, config: Any) -> dict[str, str]:
+        idle = super().without_effect(spaces, config)
+        if isinstance(spaces.action, Discrete):
+            idle["candidates"] = "every discrete action is tried"
+        return idle
 
     # --- What a subclass writes ---
 

@@ -1,4 +1,4 @@
-"""The knobs that every algorithm has."""
+"""The knobs that algorithms share, in groups: a method's configuration has those groups that it reads."""
 
 from __future__ import annotations
 
@@ -21,27 +21,13 @@ def check_chunk(action_chunk: int, n_step: int) -> None:
 
 
 @dataclass(frozen=True)
-class CommonConfig:
-    """Knobs that every algorithm has. Each declares its range: what does not fit is refused wherever it comes from."""
+class AlgorithmConfig:
+    """What every configuration has. Each knob declares its range: what does not fit is refused wherever it comes from.
 
-    discount: Share = 0.99  # γ.
-    n_step: Annotated[int, Range(1, MOST_N_STEP)] = 1  # Rewards summed before bootstrapping.
-    reward_scale: Reward = 1.0  # Rewards are scaled first,
-    reward_shift: Reward = 0.0  # then shifted.
-    normalise_reward: bool = False  # Scale rewards by 1000 / (highest − lowest episode return), too, as IQL's authors.
-    learning_rate: LearningRate = 3e-4  # Of Adam, for every network.
-    cosine_steps: StepsOrNone = 0  # Steps in which learning rates fall to nothing, along half a cosine; 0 keeps them.
-    gradient_clip: GradientClip = None  # Largest norm of each network's gradient.
-    hidden: Widths = (256, 256)  # Widths of the hidden layers.
-    layer_norm: bool = False  # LayerNorm before each activation of the value networks.
-    dropout: DropRate = 0.0  # Share of the hidden units of policies dropped while training.
-    value_dropout: DropRate = 0.0  # The same of the value networks.
-    normalise_observation: bool = True  # Zero mean and unit spread, by the dataset's statistics.
-    encoder: Literal["separate", "shared"] = "separate"  # Images: each network's own, or one that the values train.
-    encoder_width: Width = 512  # Size of the embedding of an image.
-    # Images: pixels by which they are moved at random while training; 0 leaves them.
-    random_crop: Annotated[int, Range(0, 1_000)] = 4
-    mixed_precision: bool = False  # bfloat16 in the products on a GPU; elsewhere it changes nothing.
+    The comment of a knob is the help of its option, and a whole sentence.
+    """
+
+    normalise_observation: bool = True  # Bring observations to zero mean and unit spread, by the dataset's statistics.
 
     def __post_init__(self) -> None:
         """Raises `LearnerError` for a value that its knob's type and range do not hold; subclasses add what must be so
@@ -52,9 +38,61 @@ class CommonConfig:
         check_fields(self, LearnerError)
 
     def request(self) -> Request:
+        return Request()
+
+
+@dataclass(frozen=True)
+class RewardConfig(AlgorithmConfig):
+    """Knobs of methods that read rewards."""
+
+    discount: Share = 0.99  # Discount γ of rewards, for each step.
+    n_step: Annotated[int, Range(1, MOST_N_STEP)] = 1  # Rewards that are summed before bootstrapping.
+    reward_scale: Reward = 1.0  # Rewards are multiplied by this first.
+    reward_shift: Reward = 0.0  # This is added to the scaled rewards.
+    # Scale rewards by 1000 / (highest − lowest episode return) as well, as IQL's authors do.
+    normalise_reward: bool = False
+
+    def request(self) -> Request:
         return Request(
             n_step=self.n_step,
             discount=self.discount,
             reward_scale=self.reward_scale,
             reward_shift=self.reward_shift,
         )
+
+
+@dataclass(frozen=True)
+class NetworkConfig(AlgorithmConfig):
+    """Knobs of methods that train networks."""
+
+    learning_rate: LearningRate = 3e-4  # Learning rate of Adam, for every network.
+    # Steps in which learning rates fall to nothing, along half a cosine; 0 keeps them as they are.
+    cosine_steps: StepsOrNone = 0
+    gradient_clip: GradientClip = None  # Largest norm of each network's gradient; any size where not given.
+    hidden: Widths = (256, 256)  # Widths of the hidden layers.
+    # Each network has an encoder of images of its own (separate), or all read one that the values train (shared).
+    encoder: Literal["separate", "shared"] = "separate"
+    encoder_width: Width = 512  # Size of the embedding of an image.
+    # Pixels by which images are moved at random while training; 0 leaves them where they are.
+    random_crop: Annotated[int, Range(0, 1_000)] = 4
+    mixed_precision: bool = False  # Compute products in bfloat16; this is for a GPU only.
+
+
+@dataclass(frozen=True)
+class PolicyNetworkConfig(NetworkConfig):
+    """Knobs of methods with a policy network."""
+
+    dropout: DropRate = 0.0  # Share of the hidden units of policies that is dropped while training.
+
+
+@dataclass(frozen=True)
+class ValueNetworkConfig(NetworkConfig):
+    """Knobs of methods with value networks."""
+
+    layer_norm: bool = False  # Use LayerNorm before each activation of the value networks.
+    value_dropout: DropRate = 0.0  # Share of the hidden units of value networks that is dropped while training.
+
+
+@dataclass(frozen=True)
+class CommonConfig(ValueNetworkConfig, PolicyNetworkConfig, RewardConfig):
+    """Knobs of methods that train a policy and values on rewards, which are most of them."""

@@ -26,11 +26,11 @@ from replay.ranges import Steps
 class DeterministicConfig(CommonConfig):
     """Actions are in [-1, 1] wherever a knob speaks of them."""
 
-    target_noise: Spread = 0.2  # Standard deviation of the noise on the target policy's actions,
-    target_noise_clip: Spread = 0.5  # which is no larger than this.
+    target_noise: Spread = 0.2  # Standard deviation of the noise on the target policy's actions.
+    target_noise_clip: Spread = 0.5  # Largest size of the noise on the target policy's actions.
     policy_delay: Steps = 2  # The policy and the target networks move at every so many steps.
     exploration_noise: Spread = 0.1  # Standard deviation of the noise on sampled actions; scored ones have none.
-    polyak: Polyak = 0.005  # Rate at which the target networks follow.
+    polyak: Polyak = 0.005  # Rate at which the target networks follow the trained ones.
 
 
 class DeterministicActorCritic(TorchAlgorithm):

@@ -24,8 +24,9 @@ from replay.ranges import Steps
 
 @dataclass(frozen=True)
 class EnsembleConfig(CommonConfig):
-    members: Members = 10  # N: critics in the ensemble.
-    target_entropy: TargetEntropy = None  # H̄ of the policy; minus the number of action elements where not given.
+    members: Members = 10  # Number of critics in the ensemble, N.
+    # Target entropy H̄ of the policy; minus the number of action elements where not given.
+    target_entropy: TargetEntropy = None
     polyak: Polyak = 0.005  # Rate at which the target critics follow the critics.
     policy_every: Steps = 1  # The policy and the temperature move at every so many steps.
 

@@ -71,7 +71,11 @@ def require_memory(
     def needed_by(config: Any, rows: int) -> int:
         found = footprint(algorithm, _plain(spaces), config, rows)
         # A compiler keeps what it likes, and on a GPU what is kept may be of half the width.
-        kept = 0 if compile else found.activations // (1 + int(device.type == "cuda" and config.mixed_precision))
+        kept = (
+            0
+            if compile
+            else found.activations // (1 + int(device.type == "cuda" and getattr(config, "mixed_precision", False)))
+        )
         return found.built + found.moments + found.inputs + kept
 
     needed = needed_by(config, rows)
@@ -87,7 +91,9 @@ def require_memory(
 @functools.lru_cache(maxsize=64)
 def footprint(algorithm: type[TorchAlgorithm], spaces: Spaces, config: Any, rows: int = 0) -> Footprint:
     """Of the algorithm in float32, and of a step on batches of `rows` transitions where there are any."""
-    twin = algorithm(_plain(spaces), replace(config, normalise_reward=False), seed=0, device="meta")
+    if getattr(config, "normalise_reward", False):  # for which there are no statistics here
+        config = replace(config, normalise_reward=False)
+    twin = algorithm(_plain(spaces), config, seed=0, device="meta")
     return footprint_of(twin, _batch(twin.spaces, twin.requires, rows) if rows else None)
 
 

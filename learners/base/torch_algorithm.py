@@ -45,7 +45,7 @@ from learners.networks.encoders import Features
 from learners.networks.factory import NetworkFactory
 from learners.networks.normaliser import Normaliser, Statistics
 from replay.batch import Batch, Request
-from replay.spaces import Box, Discrete, Spaces
+from replay.spaces import Box, Discrete, Image, Spaces, observation_columns
 
 
 class TorchAlgorithm(ABC):
@@ -97,6 +97,7 @@ class TorchAlgorithm(ABC):
         self.config = config
         self.seed = seed
         self.device = torch.device(device)
+        self._mixed_precision = getattr(config, "mixed_precision", False)
         self.step = 0
         self.world = 1
         self._alone = True
@@ -106,7 +107,7 @@ class TorchAlgorithm(ABC):
             spaces,
             statistics,
             normalise_observation=config.normalise_observation,
-            normalise_reward=config.normalise_reward,
+            normalise_reward=getattr(config, "normalise_reward", False),
         )
         self.requires: Request = self._scaled(config.request())
         self.normaliser.to(self.device)
@@ -127,7 +128,7 @@ class TorchAlgorithm(ABC):
             )
             self.build()
         self._encoding = Encoding(spaces, self.normaliser, self.networks.shared, self.device, history=history)
-        self._crops = Crops(self._noise, self.normaliser.images, config.random_crop)
+        self._crops = Crops(self._noise, self.normaliser.images, getattr(config, "random_crop", 0))
         self._dropout = DropoutMasks(self._noise, [self.modules[name] for name in self.optimiser.groups])
         self._density = Density(spaces, self.normaliser, self._encoding)
         self._acting = Acting(spaces, self.normaliser, self._encoding, self.device, history=history, action_chunk=chunk)
@@ -139,6 +140,19 @@ class TorchAlgorithm(ABC):
         """Raises `LearnerError` for a kind of actions that the method is not for."""
         if not isinstance(spaces.action, cls.action_spaces):
             raise LearnerError(_unserved(cls.__name__, cls.action_spaces, spaces.action))
+
+    @classmethod
+    def without_effect(cls, spaces: Spaces, config: Any) -> dict[str, str]:
+        """The knobs that do nothing with these spaces and the other knobs, and why; subclasses add theirs."""
+        columns = observation_columns(spaces.observation)
+        idle: dict[str, str] = {}
+        if not any(isinstance(leaf, Image) for leaf in columns.values()):
+            idle |= dict.fromkeys(("encoder", "encoder_width", "random_crop"), "the observations hold no images")
+        if not any(isinstance(leaf, Box) for leaf in columns.values()):
+            idle["normalise_observation"] = "the observations hold no numbers but choices and images"
+        if isinstance(spaces.action, Discrete):
+            idle["policy_std"] = "discrete actions have no spread"
+        return idle
 
     # --- What a subclass writes ---
 
@@ -300,7 +314,7 @@ class TorchAlgorithm(ABC):
         return inputs._replace(labels={name: self._encoding.tensor(label) for name, label in labels.items()})
 
     def _losses_of(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
-        with autocast(self.device, self.config.mixed_precision):
+        with autocast(self.device, self._mixed_precision):
             observation = self._encoding.embedded(inputs.observation)
             with torch.no_grad():
                 next_observation = self._encoding.embedded(inputs.next_observation)
@@ -308,7 +322,7 @@ class TorchAlgorithm(ABC):
         return loss, {name: metric.detach() for name, metric in metrics.items()}
 
     def _bootstrap_of(self, inputs: Inputs) -> Targets:
-        with autocast(self.device, self.config.mixed_precision):
+        with autocast(self.device, self._mixed_precision):
             observation = self._encoding.embedded(inputs.observation)
             next_observation = self._encoding.embedded(inputs.next_observation)
             labels = self.bootstrap(inputs._replace(observation=observation, next_observation=next_observation))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from learners.base.config import CommonConfig
 from learners.networks.critics import Critic, DiscreteCritic, EnsembleCritic, Value
 from learners.networks.encoders import Encoder, Identity, ImpalaEncoder
 from learners.networks.history import History
@@ -26,16 +25,15 @@ class NetworkFactory:
     """
 
     def __init__(
-        self, normaliser: Normaliser, config: CommonConfig, *, discrete: bool, history: int = 0, action_chunk: int = 0
+        self, normaliser: Normaliser, config: Any, *, discrete: bool, history: int = 0, action_chunk: int = 0
     ) -> None:
         """Observations come with as many as `history` before them (`History`), and actions in chunks of that many,
         joined to one vector, where `action_chunk` is not 0."""
         seen = History(history)
         self._images, self._vector_size = seen.images(normaliser), seen.vector_size(normaliser)
         self._config = config
+        """Of those groups of knobs that the networks that are asked for have."""
         self._discrete = discrete
-        self._values: dict[str, Any] = {"layer_norm": config.layer_norm, "dropout": config.value_dropout}
-        self._policies: dict[str, Any] = {"dropout": config.dropout}
         self.action_size = normaliser.action_size * max(1, action_chunk)
         self.shared = self._image_encoder() if self._images and config.encoder == "shared" else None
 
@@ -49,6 +47,10 @@ class NetworkFactory:
         return ImpalaEncoder(self._images, self._vector_size, width=self._config.encoder_width)
 
     # --- Values ---
+
+    @property
+    def _values(self) -> dict[str, Any]:
+        return {"layer_norm": self._config.layer_norm, "dropout": self._config.value_dropout}
 
     def value(self) -> Value:
         return Value(self.encoder(trains_encoder=True), self._config.hidden, **self._values)
@@ -68,6 +70,10 @@ class NetworkFactory:
         return DiscreteCritic(members, encoder, self.action_size, self._config.hidden, **self._values)
 
     # --- Policies ---
+
+    @property
+    def _policies(self) -> dict[str, Any]:
+        return {"dropout": self._config.dropout}
 
     def likelihood_policy(self, *, std: float | None = None, trains_encoder: bool = False) -> LikelihoodPolicy:
         """By the kind of the actions; `std` is for continuous ones, learned where it is None."""

@@ -138,7 +138,7 @@ def test_the_discounted_return_is_in_the_units_of_q() -> None:
     if DOUBLING not in gym.registry:
         gym.register(DOUBLING, entry_point=lambda: Doubling())
     knobs = {"hidden": (4,), "discount": 0.5, "reward_scale": 3.0, "reward_shift": -1.0}
-    algorithm = AlgorithmSpec("bc", knobs, Spaces(Box((1,)), Box((1,), low=(-1.0,), high=(1.0,))), None, seed=0)
+    algorithm = AlgorithmSpec("iql", knobs, Spaces(Box((1,)), Box((1,), low=(-1.0,), high=(1.0,))), None, seed=0)
     evaluator = Evaluator(algorithm, EvaluationSpec(EnvSpec(DOUBLING), episodes=3, seed=0), threads=1)
     found = evaluator.evaluate(algorithm.create("cpu").policy_weights())
     # As the algorithm sees them the rewards are 2, 5, 11 (seeds 0 and 2) and 2, 5 (seed 1).

@@ -20,7 +20,7 @@ from replay.spaces import Box, Dict, Discrete, Image, Spaces
 from tests import varied_envs
 from tests.varied_envs import id_of
 
-SMALL = ["--hidden", "8", "--encoder-width", "8", "--serial"]
+SMALL = ["--hidden", "8", "--serial"]
 
 
 @pytest.fixture(autouse=True, scope="module")

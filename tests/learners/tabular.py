@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -135,9 +135,10 @@ def train(
     name: str, log: Batch[Floats], steps: int, *, seed: int = 0, spaces: Spaces = SPACES, **knobs: Any
 ) -> Algorithm:
     """Every step takes the whole log."""
-    algorithm = learners.create(
-        name, spaces, seed=seed, discount=DISCOUNT, hidden=(64, 64), normalise_observation=False, **knobs
-    )
+    known = {entry.name for entry in fields(learners.config_class(name))}
+    usual = {"discount": DISCOUNT, "hidden": (64, 64), "normalise_observation": False}
+    usual = {knob: value for knob, value in usual.items() if knob in known}
+    algorithm = learners.create(name, spaces, seed=seed, **usual, **knobs)
     for sequence in range(steps):
         algorithm.update(replace(log, key=(seed, sequence)))
     return algorithm

@@ -18,7 +18,7 @@ ACTION = NUMBERS.action
 
 
 def make(name="iql", spaces=NUMBERS, **options):
-    return learners.create(name, spaces, hidden=(4,), encoder_width=4, **options)
+    return learners.create(name, spaces, hidden=(4,), **options)
 
 
 # --- Names, seeds and devices ---
@@ -214,7 +214,7 @@ def test_first_labels_that_targets_would_not_give_are_refused(labels, words):
 
 
 def test_equations_without_a_solution_name_the_ridge():
-    lstd = make("lstd", features=2, solve_every=10)
+    lstd = learners.create("lstd", NUMBERS, features=2, solve_every=10)
     equations = lstd.optimiser
     equations.add(-1e-4 * torch.eye(equations.size, dtype=torch.float64), torch.ones(equations.size).double(), rows=1)
     with pytest.raises(LearnerError, match=r"ridge: found 0\.0001, with which the equations have no solution"):

@@ -13,7 +13,7 @@ from learners.base.footprint import footprint, footprint_of, require_memory
 from learners.errors import LearnerError
 from replay.spaces import Box, Discrete, Image, Spaces
 from tests.learners.batches import random_batch
-from tests.learners.test_contract import CASES, KINDS, SMALL, STATISTICS
+from tests.learners.test_contract import CASES, KINDS, STATISTICS, small
 
 GIGABYTE = 10**9
 NUMBERS = KINDS["numbers"]
@@ -24,7 +24,7 @@ WIDE = Spaces(Box((10_000,)), NUMBERS.action)
 
 def made(case):
     name, kind, knobs = case
-    return learners.create(name, KINDS[kind], statistics=STATISTICS, **SMALL, **knobs)
+    return learners.create(name, KINDS[kind], statistics=STATISTICS, **small(name, kind), **knobs)
 
 
 @pytest.mark.parametrize("case", MEASURED, ids=lambda case: "-".join([case[0], case[1], *case[2]]))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
@@ -77,7 +79,7 @@ def test_what_is_out_of_range_or_of_another_type_is_refused_by_name(name):
         for value in wrong_values(hint)
     ]
     assert not [entry for entry in told if not re.match(rf"{entry[0]}: found .*, expected ", entry[2])]
-    assert len(told) > 200
+    assert len(told) > 100
 
 
 @pytest.mark.parametrize("kind", [*CONFIGS.values(), Online], ids=lambda kind: kind.__name__)
@@ -121,3 +123,29 @@ def test_a_list_stands_for_a_tuple_as_in_json():
 def test_knobs_that_do_not_go_together_are_refused(name, knobs, message):
     with pytest.raises(LearnerError, match=message):
         learners.config_class(name)(**knobs)
+
+
+# --- Help ---
+
+
+def helps(config: type) -> dict[str, str]:
+    """The comment of each knob that the class itself declares: behind it, or above it."""
+    found, above = {}, ""
+    for line in inspect.getsource(config).splitlines():
+        knob = re.match(r"    (\w+): [^#]*?= [^#]*?(?:  # (.*))?$", line)
+        if knob:
+            found[knob[1]] = knob[2] or above
+        above = line.removeprefix("    # ") if line.startswith("    # ") else ""
+    return found
+
+
+@pytest.mark.parametrize("name", learners.names())
+def test_the_help_of_each_knob_is_a_whole_sentence(name):
+    told: dict[str, str] = {}
+    for kind in reversed(learners.config_class(name).__mro__[:-1]):
+        told |= helps(kind)
+    for entry in fields(learners.config_class(name)):
+        sentence = told[entry.name]
+        assert sentence[:1].isupper(), f"{entry.name}: {sentence!r}"
+        assert sentence.endswith("."), f"{entry.name}: {sentence!r}"
+        assert len(sentence.split()) >= 3, f"{entry.name}: {sentence!r}"
