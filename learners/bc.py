@@ -1,4 +1,8 @@
-"""Behaviour cloning: the policy imitates the data. The control that every offline method has to beat."""
+"""Behaviour cloning: the policy imitates the data. The control that every offline method has to beat.
+
+With `action_chunk` h it imitates the next h actions at once, as ACT does (Zhao et al. 2023, arXiv 2304.13705), and
+plays them out open loop, without that paper's averaging of chunks that overlap.
+"""
 
 from __future__ import annotations
 

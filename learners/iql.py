@@ -2,6 +2,11 @@
 
 The value function is an expectile of the target critic over the actions of the data, so no action outside the
 data is ever evaluated; the policy is drawn from the data by advantage-weighted regression.
+
+With `action_chunk` h all of this is of h actions at once (Li, Zhou and Levine 2025, arXiv 2507.07969, whose methods are
+others than IQL): the critic judges the chunk as one action, and the target is the sum of its rewards and the value h
+steps on. The paper leaves out chunks that an episode's end cuts short; here they are 0 where there is no action, and
+the policy's likelihood is of the actions that there are.
 """
 
 from __future__ import annotations

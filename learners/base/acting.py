@@ -104,7 +104,7 @@ class Acting:
             noise = randomness.normal(key, "act", (rows_of(inputs), width), self._device)
         action = policy(inputs, noise)
         if self._chunk:
-            action = action.view(-1, self._chunk, self._normaliser.action_size)
+            action = action.reshape(-1, self._chunk, self._normaliser.action_size)
         array = self._normaliser.environment_action(action).cpu().numpy()
         steps = (self._chunk,) if self._chunk else ()
         return array.reshape(-1, *steps, *self._space.shape).astype(self._space.dtype)

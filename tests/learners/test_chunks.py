@@ -18,7 +18,7 @@ from tests.learners.batches import random_batch
 SPACES = Spaces(Box((1,)), Box((1,), low=(-1.0,), high=(1.0,)))
 PAIRS = Spaces(Box((3,)), Box((2,), low=(-2.0, 0.0), high=(2.0, 1.0)))
 DISCOUNT = 0.5
-PLAIN: dict[str, Any] = {"hidden": (), "policy_std": 1.0, "normalise_observation": False, "discount": DISCOUNT}
+PLAIN: dict[str, Any] = {"hidden": (), "policy_std": 1.0, "normalise_observation": False}
 
 # Chunks of three actions. An episode of many steps; one that is truncated after the first action of the chunk; one that
 # terminates with the second. What stands in the place of actions that do not exist must never count.
@@ -89,7 +89,7 @@ def test_what_stands_in_the_place_of_missing_actions_never_counts() -> None:
 
 
 def test_the_critic_judges_the_whole_chunk_and_bootstraps_behind_it() -> None:
-    iql = learners.create("iql", SPACES, action_chunk=3, expectile=0.9, temperature=0.5, **PLAIN)
+    iql = learners.create("iql", SPACES, action_chunk=3, expectile=0.9, temperature=0.5, discount=DISCOUNT, **PLAIN)
     # V(s) = 2 + 8 s, and Q the sum of the chunk's actions, of which those that do not exist are 0.
     fill(iql.value, [8.0], 2.0)
     for critic in (iql.critic, iql.target_critic):
@@ -196,14 +196,18 @@ def test_policies_that_remember_nothing_hand_the_state_back() -> None:
 def test_what_chunks_are_not_for_is_refused(name: str) -> None:
     with pytest.raises(LearnerError, match=r"action_chunk: found 3 with Discrete\(n=4.*expected continuous"):
         learners.create(name, Spaces(Box((3,)), Discrete(4)), action_chunk=3)
-    with pytest.raises(LearnerError, match="n_step: found 2 with action_chunk 3"):
-        learners.create(name, PAIRS, action_chunk=3, n_step=2)
     algorithm = learners.create(name, SPACES, action_chunk=3)
     whole = dict(batch().columns())
     with pytest.raises(LearnerError, match=r"batch.action: found shape \(3, 1\), expected shape \(3, 3, 1\)"):
         algorithm.update(Batch.of(whole | {"action": whole["action"][:, 0]}))
     with pytest.raises(LearnerError, match=r"batch.mask: found .*, expected shape \(3, 3\)"):
         algorithm.update(Batch.of({name: array for name, array in whole.items() if name != "mask"}))
+
+
+def test_rewards_are_summed_over_the_steps_of_a_chunk_and_no_others() -> None:
+    with pytest.raises(LearnerError, match="n_step: found 2 with action_chunk 3"):
+        learners.create("iql", PAIRS, action_chunk=3, n_step=2)
+    learners.create("iql", PAIRS, action_chunk=3, n_step=3, hidden=())
 
 
 def test_only_those_that_plan_chunks_offer_the_knob() -> None:
