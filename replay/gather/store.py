@@ -137,7 +137,7 @@ class Store:
             check_asked(rows, request)
         with self._lock:
             parts, encoded, order = self._gathered(rows, request, key)
-            self.rows_served += len(rows)
+            self.rows_served += len(rows.index)
         for column in encoded:
             self._decoding.fill(column)
         batch = parts[0] if order is None else concatenate(parts).take(np.argsort(order))
@@ -222,7 +222,7 @@ class Store:
         if request is not self._request or plan is None:
             plan = self._prepare(request)
         length = 1 if plan.one_step else steps_together(rows, request)
-        if len(rows) * length * plan.step_bytes > SMALL:
+        if len(rows.index) * length * plan.step_bytes > SMALL:
             check_room(rows, request, length, plan.row_bytes)
         if not self._open.bounded:
             batch, encoded = self._one_batch(plan, rows, key, length)

@@ -24,7 +24,7 @@ def one_step(
     addresses = plan.addresses
     past = histories(plan, at, rows.step, 1) if plan.history else NO_HISTORIES
     observation, next_observation, encoded = plan.observations.read(addresses, at, rows, past.now, past.later)
-    reward = read_reward(plan, at, rows)
+    reward = read_reward(plan, at, rows) if plan.rewards else addresses.read("reward", at)
     if plan.scaled:
         reward = plan.request.scaled(reward)
     terminated, truncated = addresses.read_flags(at)
@@ -32,7 +32,7 @@ def one_step(
         discount = plan.discounts.take(terminated)
     except IndexError as error:
         raise no_flags(plan.view) from error
-    extras = {name: addresses.read(name, at) for name in plan.extras}
+    extras = {name: addresses.read(name, at) for name in plan.extras} if plan.extras else {}
     if plan.following:
         extras |= following(plan.following, addresses, at, 1, rows.remaining, terminated)
     batch = Batch(
