@@ -32,7 +32,7 @@ def corridor(tmp_path: Path) -> Any:
 @pytest.mark.usefixtures("one_thread")
 def test_it_learns_the_action_that_led_to_each_goal(corridor: Any) -> None:
     gcbc = learners.create("gcbc", SPACES, learning_rate=3e-3, loss="mse", **SMALL)
-    for sequence in range(400):
+    for sequence in range(300):
         gcbc.update(corridor.sample(seed=0, sequence=sequence, count=64, request=gcbc.requires))
     for goal in range(PLACES):
         found, _ = gcbc.act(EYE, goal=EYE[goal])
