@@ -30,6 +30,8 @@ class GCBCConfig(BCConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.action_chunk:
+            raise LearnerError(f"action_chunk: found {self.action_chunk}, expected 0: a goal is of a single step.")
         if self.goal_discount != 1.0 and not self.goal_future:
             raise LearnerError(
                 f"goal_discount: found {self.goal_discount:g}, but no goals follow in the episode (goal_future 0); "

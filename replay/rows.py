@@ -34,7 +34,7 @@ class Rows:
     task: np.ndarray | None = None
     """The task that each row is trained as, by its number in the request, where that has tasks."""
     reached: np.ndarray | None = None
-    """uint8: whether this step reaches its goal, where the request has goals."""
+    """uint8: whether each row is at its goal, its own observation being it, where the request has goals."""
     goal: Rows | None = None
     """One goal for each row, where the request has goals."""
 

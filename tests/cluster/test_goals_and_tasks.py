@@ -60,7 +60,7 @@ def test_a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(logs: Path, tm
 
 
 def test_updaters_label_what_a_fused_run_computes(logs: Path, tmp_path: Path) -> None:
-    near = {"knobs": TASKS, "depth": 0, "chunk_steps": 1}
+    near: dict[str, Any] = {"knobs": TASKS, "depth": 0, "chunk_steps": 1}
     run_once(tmp_path / "labelled", recipe(logs, **near))
     run_once(tmp_path / "fused", recipe(logs, **near, fused=True))
     assert_same_parameters(tmp_path / "labelled", tmp_path / "fused")

@@ -32,7 +32,7 @@ def corridor(tmp_path: Path) -> Any:
 @pytest.mark.usefixtures("one_thread")
 def test_it_learns_the_action_that_led_to_each_goal(corridor: Any) -> None:
     gcbc = learners.create("gcbc", SPACES, learning_rate=3e-3, loss="mse", **SMALL)
-    for sequence in range(400):
+    for sequence in range(300):
         gcbc.update(corridor.sample(seed=0, sequence=sequence, count=64, request=gcbc.requires))
     for goal in range(PLACES):
         found, _ = gcbc.act(EYE, goal=EYE[goal])
@@ -42,7 +42,13 @@ def test_it_learns_the_action_that_led_to_each_goal(corridor: Any) -> None:
 
 
 def test_its_knobs_are_those_of_the_request() -> None:
-    knobs = {"goal_current": 0.1, "goal_future": 0.2, "goal_final": 0.3, "goal_random": 0.4, "goal_discount": 0.9}
+    knobs: dict[str, Any] = {
+        "goal_current": 0.1,
+        "goal_future": 0.2,
+        "goal_final": 0.3,
+        "goal_random": 0.4,
+        "goal_discount": 0.9,
+    }
     request = learners.create("gcbc", SPACES, **SMALL, **knobs).requires
     assert request == Request(goals=Goals(0.1, 0.2, 0.3, 0.4, discount=0.9))
     assert learners.create("gcbc", SPACES, **SMALL).requires.goals == Goals(future=1.0)
@@ -68,7 +74,8 @@ def test_goals_are_pictures_where_observations_are() -> None:
     ("knobs", "message"),
     [
         ({"goal_future": 0.5}, "goals: found shares of 0.5 in all"),
-        ({"n_step": 3}, "n_step: found 3, expected 1: a goal is drawn for every single step"),
+        ({"action_chunk": 3}, "action_chunk: found 3, expected 0: a goal is of a single step"),
+        ({"n_step": 3}, "n_step: found 3, expected 1: a goal is of a single step"),
         (
             {"goal_future": 0.0, "goal_final": 1.0, "goal_discount": 0.9},
             "goal_discount: found 0.9, but no goals follow",

@@ -52,6 +52,8 @@ def wrong_values(hint: Any) -> list[Any]:
         return [0, 1, 1.0, "yes", None, []]
     if get_origin(plain) is Literal:
         return NO_TEXTS
+    if plain == tuple[str, ...]:
+        return [(1,), (None,), "push", None, {"push"}, 8, ("push",) * 1_001]
     ((kind, span),) = numbers_in(hint)
     assert span is not None
     wrong = just_outside(kind, span) + NO_NUMBERS
@@ -93,7 +95,9 @@ def test_every_number_declares_a_finite_range(kind):
 
 @pytest.mark.parametrize("name", learners.names())
 def test_both_ends_of_a_range_are_in_it(name):
-    among_knobs = {"elites", "samples", "subset", "members", "n_step", "policy_std"}
+    among_knobs = {"elites", "samples", "subset", "members", "n_step", "policy_std", "impersonation"}
+    among_knobs |= {"goal_current", "goal_future", "goal_final", "goal_random", "goal_discount"}
+    among_knobs |= {"action_chunk"} if name == "gcbc" else set()
     for knob, hint in hints(CONFIGS[name]).items():
         many = get_origin(get_args(hint)[0] if get_origin(hint) is Annotated else hint) is tuple
         for kind, span in numbers_in(hint):
