@@ -27,8 +27,15 @@ Options = TypeVar("Options", bound=Any)
 
 
 _FLAT = (tyro.conf.OmitArgPrefixes,)
-_UNSHOWN = Annotated[Any, tyro.conf.Fixed[Any].__metadata__[0], tyro.conf.Suppress[Any].__metadata__[0]]
-"""An annotation of what is no option: its default stays."""
+_KEPT: PrimitiveConstructorSpec[Any] = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="",
+    instance_from_str=lambda words: words[0],
+    is_instance=lambda value: True,
+    str_from_instance=lambda value: [str(value)],
+)
+_UNSHOWN = Annotated[Any, _KEPT, tyro.conf.Fixed[Any].__metadata__[0], tyro.conf.Suppress[Any].__metadata__[0]]
+"""An annotation of what is no option: its default stays, of whatever type it is."""
 
 
 def parse(kind: type[Options], command: str, arguments: Sequence[str], default: Options | None = None) -> Options:

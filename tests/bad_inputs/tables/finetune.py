@@ -50,7 +50,7 @@ ROWS: list[Row] = [
     ),
     *table(
         _FROM,
-        ("another algorithm", "--algo iql", r"--algo iql: the run of --from trained bc"),
+        ("another algorithm", "--algo iql", r"--algo iql: .* trained bc"),
         ("no run there", "--from nowhere", r"nowhere"),
         ("a dataset for a run", "--from {data}", r"config\.json"),
         ("a checkpoint that is not there", "--checkpoint step-5", r"no checkpoint 'step-5'; found step"),
