@@ -42,8 +42,7 @@ class IQLConfig(TaskConfig):
     polyak: Polyak = 0.005  # Rate at which the target critic follows the critic.
     # Fixed spread of the policy, learned where not given; 1 makes its loss a squared error.
     policy_std: PolicySpread = None
-    # So many actions are planned and judged together and played out one after the other, and rewards are summed over
-    # them; 0 plans single actions.
+    # So many actions are planned, judged and summed over together, and played out one by one; 0 takes single actions.
     action_chunk: ActionChunk = 0
     history: History = 0  # Values and policy read so many observations before the present one, too.
 

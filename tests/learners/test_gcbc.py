@@ -75,7 +75,6 @@ def test_goals_are_pictures_where_observations_are() -> None:
     [
         ({"goal_future": 0.5}, "goals: found shares of 0.5 in all"),
         ({"action_chunk": 3}, "action_chunk: found 3, expected 0: a goal is of a single step"),
-        ({"n_step": 3}, "n_step: found 3, expected 1: a goal is of a single step"),
         (
             {"goal_future": 0.0, "goal_final": 1.0, "goal_discount": 0.9},
             "goal_discount: found 0.9, but no goals follow",

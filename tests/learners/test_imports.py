@@ -16,6 +16,7 @@ IS_WITH_A_CHANGE = {
     "calql": {"cql"},
     "discrete_bcq": {"bcq"},
     "discrete_cql": {"cql"},
+    "gcbc": {"bc"},
     "rlpd": {"redq"},
 }
 """Variants, and what they are variants of; what they share beyond that is in `losses`, `networks` or `base`."""

@@ -75,9 +75,11 @@ def test_the_policy_climbs_the_first_critic_which_it_does_not_move(spaces):
     torch.testing.assert_close(torch.autograd.grad(loss, td3.policy.net.layers[-1].bias)[0], expected)
 
 
-def test_nothing_is_averaged_that_nothing_reads(spaces):
+def test_nothing_is_averaged_that_nothing_reads(spaces, make_batch):
     td3, td3bc = (learners.create(name, spaces, hidden=(4,)) for name in ("td3", "td3bc"))
     assert "averages" not in td3.modules
+    for algorithm in (td3, td3bc):
+        algorithm.update(make_batch())
     assert len(td3.optimiser.gradient) == len(td3bc.optimiser.gradient) - 1
 
 

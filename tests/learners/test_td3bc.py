@@ -100,9 +100,14 @@ def test_the_first_step_clones_and_the_next_divides_by_its_mean_q(spaces, make_b
 def test_the_mean_q_of_another_learner_counts_as_much(spaces, make_batch):
     td3bc = make(spaces)
     constant_(td3bc.critic, 8.0, 8.0)
-    other = torch.zeros_like(td3bc.optimiser.gradient)
-    other[-1] = 2.0
-    td3bc.distribute(0, 2, lambda gradient: gradient.add_(other).div_(2))
+    # The metrics travel behind the gradient, in the order of their names.
+    names = sorted(make(spaces).update(make_batch()).keys() - {"priority"})
+    place = names.index("q_magnitude") - len(names)
+
+    def average_with_another(gradient: torch.Tensor) -> None:
+        gradient[place] = (gradient[place] + 2.0) / 2
+
+    td3bc.distribute(0, 2, average_with_another)
     td3bc.update(make_batch())
     assert td3bc.averages["q_magnitude"].item() == pytest.approx((8.0 + 2.0) / 2)
 
