@@ -100,9 +100,9 @@ def test_the_first_step_clones_and_the_next_divides_by_its_mean_q(spaces, make_b
 def test_the_mean_q_of_another_learner_counts_as_much(spaces, make_batch):
     td3bc = make(spaces)
     constant_(td3bc.critic, 8.0, 8.0)
-    # The metrics travel behind the gradient, in the order of their names.
-    names = sorted(make(spaces).update(make_batch()).keys() - {"priority"})
-    place = names.index("q_magnitude") - len(names)
+    # Behind the gradient travel first what losses read and then all that is logged.
+    logged = make(spaces).update(make_batch()).keys() - {"priority"}
+    place = -1 - len(logged)
 
     def average_with_another(gradient: torch.Tensor) -> None:
         gradient[place] = (gradient[place] + 2.0) / 2
