@@ -21,6 +21,8 @@ PIXELS = Spaces(Dict.of({"camera": Image((9, 8, 3)), "arm": Box((2,))}), NUMBERS
 CHOICES = Spaces(Box((3,)), Discrete(4, start=1))
 KINDS = {"numbers": NUMBERS, "pixels": PIXELS, "choices": CHOICES}
 WITHOUT_Q = {"bc", "awr"}
+PER_STEP = {"value", "advantage"}
+"""Metrics of AWR that are means over steps, of which halves of a batch have different numbers."""
 BLIND = {"lstd", "lspi"}
 """Those whose features are of numbers only."""
 
@@ -318,7 +320,8 @@ def test_policy_weights_are_all_that_acting_needs(make, make_batch):
 # --- Several learners ---
 
 
-def test_two_learners_with_half_a_batch_each_are_one_with_all_of_it(make, make_batch):
+def test_two_learners_with_half_a_batch_each_are_one_with_all_of_it(case, make, make_batch):
+    """Metrics, too: they travel with the gradient, and all of it in one vector."""
     whole, halves, expected = make(), [make(), make()], []
     whole.distribute(0, 1, lambda gradient: expected.append(gradient.clone()))
     for sequence in range(3):
@@ -334,9 +337,16 @@ def test_two_learners_with_half_a_batch_each_are_one_with_all_of_it(make, make_b
         average = (gradients[0] + gradients[1]) / 2
         for rank, half in enumerate(halves):
             half.distribute(rank, 2, lambda gradient, average=average: gradient.copy_(average))
-            half.update(parts[rank])
-        whole.update(batch)
-        torch.testing.assert_close(average, expected[-1], atol=1e-5, rtol=1e-4)
+            told = half.update(parts[rank])
+        wanted = whole.update(batch)
+        assert len(gradients) == 2
+        assert len(expected) == sequence + 1
+        gradient = slice(0, whole.optimiser.vector.numel())
+        torch.testing.assert_close(average[gradient], expected[-1][gradient], atol=1e-5, rtol=1e-4)
+        assert told.keys() == wanted.keys()
+        assert told.pop("priority").shape == (8,)
+        for name in set(told) - (PER_STEP if case[0] == "awr" else set()):
+            torch.testing.assert_close(told[name], wanted[name], atol=1e-4, rtol=1e-3, msg=name)
     assert_same_state(*halves)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(halves[0].state_dict()[name], value, atol=1e-5, rtol=1e-4, msg=name)
