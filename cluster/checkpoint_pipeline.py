@@ -27,7 +27,7 @@ from cluster.roles.train_buffer import chunk_from_arrays
 from cluster.schedule import Schedule
 from learners.algorithm import Algorithm
 from replay.batch import Request
-from replay.draw import as_asked
+from replay.drawing import as_asked
 from replay.errors import DataError
 from replay.random_words import PRIORITY
 from replay.rows import GOAL

@@ -9,7 +9,7 @@ from cluster.actors import Actors
 from cluster.datasets import Weighted
 from cluster.options import Recipe
 from cluster.run import Run
-from replay.draw import draw
+from replay.drawing import draw
 from replay.errors import DataError
 from replay.random_words import PROBE, VALIDATION
 from replay.rows import concatenate_rows

@@ -6,7 +6,7 @@ from cluster.actors import Actors
 from cluster.backends.backend import Reference
 from cluster.run import Run
 from cluster.updater_pool import PendingLabels, UpdaterPool
-from replay.draw import draw
+from replay.drawing import draw
 from replay.random_words import STARTS
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.actors import Actors
 from cluster.run import Run
-from replay.draw import draw
+from replay.drawing import draw
 from replay.rows import Rows
 
 

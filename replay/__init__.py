@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from replay.batch import Batch, Request, concatenate
     from replay.dataset import Dataset, open
-    from replay.draw import draw, draw_episodes
+    from replay.drawing import draw, draw_episodes
     from replay.episode import Episode
     from replay.errors import DataError
     from replay.gather.store import Store, sample
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from replay.online.store import Eviction, Inserted, OnlineReader, OnlineStore
     from replay.priority import Priorities
     from replay.rows import Rows
-    from replay.scan import scan
+    from replay.scanning import scan
     from replay.spaces import Box, Dict, Discrete, Image, Spaces
     from replay.tasks import Tasks
     from replay.view import View, locate, permanent_ids
@@ -79,30 +77,21 @@ _HOMES = {
     "Tasks": "replay.tasks",
     "View": "replay.view",
     "concatenate": "replay.batch",
-    "draw": "replay.draw",
-    "draw_episodes": "replay.draw",
+    "draw": "replay.drawing",
+    "draw_episodes": "replay.drawing",
     "locate": "replay.view",
     "open": "replay.dataset",
     "permanent_ids": "replay.view",
     "sample": "replay.gather.store",
-    "scan": "replay.scan",
+    "scan": "replay.scanning",
 }
 """Which module each name is from. It is imported when the name is asked for, so that who needs a range alone, as the
 help of a command does, waits neither for NumPy nor for Arrow."""
 
 
-class _Package(ModuleType):
-    """`replay.draw` and `replay.scan` are functions, although modules are called so, too: importing these must not put
-    them into the functions' places."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(_HOMES[name]), name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -17,7 +17,7 @@ from replay.gather.store import Store, sample
 from replay.manifest import check_files, fingerprint, read_manifest
 from replay.online.store_state import StoreState, is_store
 from replay.ranges import fits, shown
-from replay.scan import scan
+from replay.scanning import scan
 from replay.schema import Column
 from replay.spaces import Box, Dict, Spaces, observation_columns
 from replay.verify import check_values

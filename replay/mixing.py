@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 
 from replay.batch import Request
-from replay.draw import draw
+from replay.drawing import draw
 from replay.errors import DataError
 from replay.random_words import FRESH, check_address, check_count
 from replay.ranges import MOST_STEPS, Range, Share, check_fields, expected, fits, shown

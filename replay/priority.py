@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from replay.batch import Request
-from replay.draw import as_asked
+from replay.drawing import as_asked
 from replay.errors import DataError
 from replay.memory import require
 from replay.random_words import PRIORITY, check_count, uniforms

@@ -12,9 +12,9 @@ from cluster import process
 from cluster.build import AlgorithmSpec
 from cluster.policy import acting
 from cluster.recording import episode_of
+from cluster.roles.fresh_episode import FreshEpisode
 from envs import EnvSpec, Exploration, Patience, RecordedEpisode, Rollout, explore, make_vector
 from learners.algorithm import Algorithm, Weights
-from replay.episode import Episode
 from replay.errors import DataError
 
 
@@ -57,20 +57,6 @@ class RolloutReport:
     """Such episodes that every one of its environments has had since its last whole one."""
 
 
-@dataclass(frozen=True)
-class FreshEpisode:
-    """On its way to the store."""
-
-    id: str
-    """The same however often the episode is handed over."""
-    episode: Episode
-    versions: tuple[int, ...]
-    """Gradient steps behind the weights that acted in it, each once, ascending."""
-
-
-Episodes = list[FreshEpisode]
-
-
 def next_sequence(ids: Iterable[str]) -> int:
     """The first sequence number for calls of a driver that finds episodes of these ids: none of them is named again."""
     return 1 + max((int(id.split("-")[1]) for id in ids), default=-1)
@@ -99,7 +85,9 @@ class EnvRunner:
     def ready(self) -> None:
         """Answers once it is made: what could not be made is known before a run begins."""
 
-    def collect(self, sequence: int, version: int, weights: Weights, steps: int) -> tuple[RolloutReport, Episodes]:
+    def collect(
+        self, sequence: int, version: int, weights: Weights, steps: int
+    ) -> tuple[RolloutReport, list[FreshEpisode]]:
         """`steps` of each environment with these weights: a report, and the episodes that ended.
 
         An episode that does not fit the spaces, as one with NaN in an observation, an action or a reward, is reported
@@ -115,7 +103,7 @@ class EnvRunner:
         ended = self._rollout.run(self._act, steps, version=version)
         return self._hand_over(ended, self._rollout.steps_taken - before)
 
-    def cut(self) -> tuple[RolloutReport, Episodes]:
+    def cut(self) -> tuple[RolloutReport, list[FreshEpisode]]:
         """The episodes under way, truncated where they are."""
         return self._hand_over([] if self._rollout is None else self._rollout.cut(), 0)
 
@@ -137,9 +125,9 @@ class EnvRunner:
         self._act = explore(act, self._rollout.action_space, spec.exploration, np.random.default_rng(exploration))
         self._first = sequence
 
-    def _hand_over(self, ended: list[RecordedEpisode], taken: int) -> tuple[RolloutReport, Episodes]:
+    def _hand_over(self, ended: list[RecordedEpisode], taken: int) -> tuple[RolloutReport, list[FreshEpisode]]:
         source = f"{self._spec.environment.id} runner {self._number}"
-        episodes: Episodes = []
+        episodes: list[FreshEpisode] = []
         quarantined = []
         origins = [] if self._rollout is None else self._rollout.origins
         for origin, recorded in zip(origins, ended, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from cluster.roles.env_runner import Episodes
+from cluster.roles.fresh_episode import FreshEpisode
 from replay.locks import LockedError
 from replay.online.store import Eviction, Inserted, OnlineStore
 
@@ -24,7 +24,7 @@ class OnlineWriter:
     def ready(self) -> None:
         """Answers once it is made: what could not be made is known before a run begins."""
 
-    def insert(self, episodes: Episodes, runner: int) -> Inserted:
+    def insert(self, episodes: list[FreshEpisode], runner: int) -> Inserted:
         """Durable when it returns. Episodes that were inserted before are dropped, by their ids.
 
         The store keeps with each who gathered it, `runner`, and `versions`: the gradient steps behind the weights that

@@ -1,15 +1,15 @@
 """What the algorithms share: building, and one gradient step from a batch to new parameters. The losses are theirs.
 
-What a step is made of has files of its own: `encoding` (batches to `Inputs`), `noise`, `augmentation` (crops and
-dropout), `optimisation`, `target_networks`, `acting`, and `state` (weights and checkpoints).
+What an algorithm's file writes stands in `method`. What a step is made of has files of its own: `encoding` (batches to
+`Inputs`), `noise`, `augmentation` (crops, dropout), `optimisation`, `target_networks`, `acting`, and `state` (weights
+and checkpoints).
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +27,8 @@ from learners.base.config import CommonConfig
 from learners.base.density import Density
 from learners.base.encoding import Encoding
 from learners.base.inputs import Inputs
+from learners.base.method import Method
 from learners.base.noise import BatchNoise
-from learners.base.online import Online
 from learners.base.optimisation import Optimiser, Reduce, adam, half_cosine
 from learners.base.state import (
     check_frozen,
@@ -42,45 +42,23 @@ from learners.base.state import (
 from learners.base.target_networks import TargetNetworks
 from learners.errors import LearnerError
 from learners.networks.conditioning import Conditioning
-from learners.networks.encoders import Features
 from learners.networks.factory import NetworkFactory
 from learners.networks.normaliser import Normaliser, Statistics
 from replay.batch import Batch, Request
-from replay.spaces import Box, Discrete, Image, Spaces, observation_columns
+from replay.spaces import Discrete, Spaces
 
 
-class TorchAlgorithm(ABC):
+class TorchAlgorithm(Method):
     """An `Algorithm` made of PyTorch modules.
 
-    A subclass writes `build`, `bootstrap` and `losses`, each a pure function of parameters and inputs, and perhaps
-    the noise they need; encoding of images, moving parameters, target networks and acting follow from its names.
+    A subclass writes what `Method` asks for; encoding of images, moving parameters, target networks and acting follow
+    from its names.
     """
-
-    Config: ClassVar[type]
-    has_targets: ClassVar[bool] = True
-    action_spaces: ClassVar[tuple[type, ...]] = (Box,)
-    """The kinds of actions that it serves."""
-    discrete: ClassVar[str | None] = None
-    """`module:Class` of the same method for discrete actions, where that is another class."""
-    target_reads: ClassVar[tuple[str, ...]] = ("next_observation",)
-    loss_reads: ClassVar[tuple[str, ...]] = ("observation",)
-    """Which observations `bootstrap` and `losses` read: only those are normalised and encoded; the other is None."""
-    decayed: ClassVar[tuple[str, ...] | None] = None
-    """Which groups' learning rates `cosine_steps` lets fall; None is all."""
-    online: ClassVar[Online] = Online()
-    """How it goes on with fresh data."""
 
     modules: dict[str, nn.Module]
     """Every network by name, targets too; the names are those of checkpoints."""
     target_vectors: dict[str, Tensor]
     """The parameters of each target network, as one vector."""
-    target_modules: tuple[str, ...] = ()
-    """Which of them `bootstrap` reads."""
-    policy_modules: tuple[str, ...] = ("policy",)
-    """Which of them `policy_action` reads."""
-    imagines: ClassVar[bool] = False
-    imagine_modules: tuple[str, ...] = ()
-    """Which of them `imagine` reads."""
     optimiser: Optimiser
 
     def __init__(
@@ -135,73 +113,6 @@ class TorchAlgorithm(ABC):
         )
         self._losses = compiled(self._losses_of, self.device) if compile else self._losses_of
         self._bootstrap = compiled(self._bootstrap_of, self.device) if compile else self._bootstrap_of
-
-    @classmethod
-    def refuse_unserved(cls, spaces: Spaces) -> None:
-        """Raises `LearnerError` for a kind of actions that the method is not for."""
-        if not isinstance(spaces.action, cls.action_spaces):
-            raise LearnerError(_unserved(cls.__name__, cls.action_spaces, spaces.action))
-
-    @classmethod
-    def without_effect(cls, spaces: Spaces, config: Any) -> dict[str, str]:
-        """The knobs that do nothing with these spaces and the other knobs, and why; subclasses add theirs."""
-        columns = observation_columns(spaces.observation)
-        idle: dict[str, str] = {}
-        if not any(isinstance(leaf, Image) for leaf in columns.values()):
-            idle |= dict.fromkeys(("encoder", "encoder_width", "random_crop"), "the observations hold no images")
-        if not any(isinstance(leaf, Box) for leaf in columns.values()):
-            idle["normalise_observation"] = "the observations hold no numbers but choices and images"
-        if isinstance(spaces.action, Discrete):
-            idle["policy_std"] = "discrete actions have no spread"
-        return idle
-
-    # --- What a subclass writes ---
-
-    @abstractmethod
-    def build(self) -> None:
-        """Make the networks and call `train`, then `follow` for each target network.
-
-        Parameters drawn here depend on the seed only.
-        """
-
-    def target_noise(self, batch: Batch[Any]) -> dict[str, Tensor]:
-        """What `bootstrap` finds in `inputs.noise`."""
-        return {}
-
-    def bootstrap(self, inputs: Inputs) -> Targets:
-        """Labels with leading dimension B, from target networks; nothing where nothing is bootstrapped."""
-        return {}
-
-    def loss_noise(self, batch: Batch[Any]) -> dict[str, Tensor]:
-        """What `losses` finds in `inputs.noise`."""
-        return {}
-
-    @abstractmethod
-    def losses(self, inputs: Inputs) -> tuple[Tensor, Metrics]:
-        """The sum of the losses, in which every trained parameter takes part, and what is logged.
-
-        All losses are taken at the parameters before the step. Metrics hold `priority` (B,).
-        """
-
-    def q(self, observation: Features, action: Tensor) -> Tensor | None:
-        """Q(s, a) as diagnostics report it, of any shape; None for methods that have none."""
-        critic = getattr(self, "critic", None)
-        return None if critic is None else critic(observation, action)
-
-    def policy_action(self, observation: Features, noise: Tensor | None) -> Tensor:
-        """Actions (B, A), in [-1, 1] or one-hot; the mode where `noise`, standard normal (B, A), is None."""
-        return self.policy.act(observation, noise)  # type: ignore[attr-defined]
-
-    def policy_log_prob(self, observation: Features, action: Tensor) -> Tensor | None:
-        """log π(a∣s), (B,), of actions (B, A), in [-1, 1] or one-hot, under what `policy_action` draws from by noise;
-        None where that has no density. Whoever writes another `policy_action` has none, unless it says which."""
-        own = type(self).policy_action is TorchAlgorithm.policy_action
-        density = getattr(getattr(self, "policy", None), "log_prob", None)
-        return density(observation, action) if own and density is not None else None
-
-    def after_step(self) -> None:
-        """What moves besides the parameters; `step` has been counted."""
-        return
 
     # --- What it calls ---
 
@@ -441,8 +352,3 @@ class TorchAlgorithm(ABC):
     def freeze(self, names: Iterable[str]) -> None:
         check_frozen(self.optimiser.groups, names := list(names))
         self.optimiser.freeze(names)
-
-
-def _unserved(name: str, served: tuple[type, ...], found: Any) -> str:
-    kinds = {Box: "continuous (a Box)", Discrete: "discrete"}
-    return f"action space: {found} found, but {name} is for {' or '.join(kinds[kind] for kind in served)} actions."

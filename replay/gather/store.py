@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from replay.batch import Batch, Request, concatenate
-from replay.draw import draw
+from replay.drawing import draw
 from replay.errors import DataError
 from replay.gather.addresses import Addresses, keep_freed_memory
 from replay.gather.batch_checks import SMALL, check_choices, check_discrete, check_room

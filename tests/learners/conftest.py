@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
 
 from replay.batch import Batch, Request
 from replay.spaces import Box, Spaces
 from tests.learners.batches import random_batch
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """For small products, which more threads only slow down."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

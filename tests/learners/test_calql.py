@@ -85,7 +85,6 @@ def test_discrete_actions_are_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
 def test_values_stay_near_what_the_data_achieved() -> None:
     """On the chain of `tests.learners.tabular`, where the exact value of the log's own policy is the return-to-go.
 

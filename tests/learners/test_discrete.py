@@ -29,8 +29,6 @@ from tests.learners.discrete_tabular import (
 )
 from tests.learners.tabular import expectile
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NAMES = ["bc", "cql", "iql", "qtopt"]
 
 

@@ -29,7 +29,6 @@ def corridor(tmp_path: Path) -> Any:
         return writer.finish()
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_it_learns_the_action_that_led_to_each_goal(corridor: Any) -> None:
     gcbc = learners.create("gcbc", SPACES, learning_rate=3e-3, loss="mse", **SMALL)
     for sequence in range(300):

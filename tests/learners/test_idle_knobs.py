@@ -106,7 +106,6 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 CASES = [(name, kind) for name in learners.names() for kind in kinds(name) if kind != "pixels"]
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_each_knob_does_something_or_is_refused(name, kind):
     usual = learners.config_class(name)

@@ -113,7 +113,6 @@ def test_wrong_knobs_are_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
 def test_it_is_not_careful_enough_for_a_narrow_log() -> None:
     """It is a method for fresh data: two members agree too often for their minimum to find what the log lacks."""
     log = narrow_log(seed=0)

@@ -22,8 +22,6 @@ from tests.learners.tabular import (
     train,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_the_exact_solution_is_that_of_going_right() -> None:
     log = narrow_log(seed=0)
