@@ -18,7 +18,9 @@ IMPORTERS = {
     "cluster/commands/ingest.py": "the file that --reward names on the command line",
     "envs/make.py": "a package, from a table",
     "envs/scripted/manipspace.py": "a controller, from a table",
-    "learners/__init__.py": "an algorithm, from a table",
+    "learners/__init__.py": "what it exports, from a table",
+    "learners/base/creation.py": "an algorithm, from a table",
+    "replay/__init__.py": "what it exports, from a table",
     "replay/readers/__init__.py": "a reader, from a table",
 }
 """The only files that import a module whose name is computed, and what it may be."""

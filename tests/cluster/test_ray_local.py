@@ -37,7 +37,7 @@ def mode(path: Path) -> int:
 PROGRAM = """
 import json, os, stat, sys
 import ray
-from cluster import ray_local, ray_session
+from cluster.backends import ray_local, ray_session
 from tests.cluster.processes import listening_addresses
 
 @ray.remote

@@ -119,8 +119,8 @@ def test_every_mistake_is_told_at_once():
     with pytest.raises(RunError) as caught:
         parse_topology({"stages": "x", "roles": {"learners": {"num_gpu": 1}}}, "f")
     assert [line.split(":")[1].strip() for line in str(caught.value).splitlines()] == [
-        "metadata.quiver.roles.learners.num_gpu",
         "metadata.quiver.stages",
+        "metadata.quiver.roles.learners.num_gpu",
     ]
 
 

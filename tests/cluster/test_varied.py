@@ -50,6 +50,7 @@ def run_of(root: Path) -> Any:
         if not run.exists():
             assert collect(data, name, "--validation-fraction", 0) == 0
             words = ["--steps", 2, "--batch-size", 4, "--chunk-steps", 2, "--eval-episodes", 1, *SMALL]
+            words += ["--encoder-width", 8] if name == "Picture" else []
             assert quiver("train", "--dataset", data, "--algo", "bc", "--run", run, "--env", id_of(name), *words) == 0
         return run
 

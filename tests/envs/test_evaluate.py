@@ -201,7 +201,7 @@ def test_an_arm_is_scored_the_same_by_any_number_of_environments() -> None:
 
     for num_envs, rows in seen.items():
 
-        def down(observation: Any, state: Any, rows: list[np.ndarray] = rows) -> tuple[np.ndarray, Any]:
+        def down(observation: Any, state: Any, first: Any, rows: list[np.ndarray] = rows) -> tuple[np.ndarray, Any]:
             rows.extend(observation.copy())
             return np.tile([0.3, 0.1, -0.6, 0.2, 0.4], (len(observation), 1)) * np.cos(observation[:, :5]), None
 

@@ -13,7 +13,7 @@ from learners.base.config import CommonConfig
 from learners.base.creation import refuse_idle, served_class
 from learners.errors import LearnerError
 from tests.learners.batches import random_batch, sample
-from tests.learners.test_contract import BLIND, KINDS, STATISTICS, kinds
+from tests.learners.test_contract import BLIND, KINDS, STATISTICS, act, kinds
 
 UNSEEN = {
     "mixed_precision": "on a GPU only",
@@ -24,6 +24,10 @@ UNSEEN = {
     "reward_scale": "likewise",
     "reward_shift": "likewise",
     "normalise_reward": "likewise",
+    **dict.fromkeys(("tasks", "task_rewards", "impersonation", "balance_tasks"), "`test_iql_tasks` shows them"),
+    **dict.fromkeys(
+        [f"goal_{goal}" for goal in ("current", "future", "final", "random", "discount")], "of the request"
+    ),
 }
 """Knobs whose effect a few steps on random batches do not show; `test_contract` shows that of the request."""
 OTHER = {
@@ -35,7 +39,7 @@ OTHER = {
     "policy_std": 0.5,
     "kernel": "gaussian",
     "penalty": "policy",
-    "loss": {"bc": "mse", "qtopt": "squared"},
+    "loss": {"bc": "mse", "gcbc": "mse", "qtopt": "squared"},
     "aggregation": "min",
     "optimiser": "sgd",
     "lagrange_threshold": 1.0,
@@ -93,7 +97,7 @@ def trace(name: str, kind: str, knobs: dict[str, object]) -> list[torch.Tensor]:
     for sequence in range(3):
         algorithm.update(random_batch(spaces, algorithm.requires, 8, sequence))
     observation = sample(spaces.observation, (6,), np.random.default_rng(0))
-    acts = [algorithm.act(observation, key=(0, 0), deterministic=still)[0] for still in (True, False)]
+    acts = [act(algorithm, observation, key=(0, 0), deterministic=still)[0] for still in (True, False)]
     return [*algorithm.state_dict().values(), *(torch.from_numpy(np.asarray(act)) for act in acts)]
 
 
@@ -114,11 +118,16 @@ def test_each_knob_does_something_or_is_refused(name, kind):
     base = {entry.name: SMALL[entry.name] for entry in fields(usual) if entry.name in SMALL and entry.name not in idle}
     before = trace(name, kind, base)
     for entry in known:
-        if kind == "choices" and (name, entry.name) in {
-            ("bc", "loss"),
-            ("bc", "action_chunk"),
-            ("iql", "action_chunk"),
-        }:
+        if (
+            kind == "choices"
+            and (name, entry.name)
+            in {
+                ("bc", "loss"),
+                ("bc", "action_chunk"),
+                ("iql", "action_chunk"),
+                ("gcbc", "loss"),
+            }
+        ) or (name, entry.name) == ("gcbc", "action_chunk"):
             continue  # refused by a message of its own
         needs = NEEDS.get((name, entry.name), {})
         value = changed(name, entry.name, base.get(entry.name, entry.default))

@@ -90,7 +90,7 @@ def test_pictures_may_come_with_their_channels_first():
 
 @pytest.mark.parametrize("name", learners.names())
 def test_every_algorithm_refuses_what_is_not_finite(name):
-    algorithm = learners.create(name, Spaces(Box((3,)), UNIT), hidden=(4,))
+    algorithm = learners.create(name, Spaces(Box((3,)), UNIT))
     with pytest.raises(LearnerError, match="NaN or infinite"):
         algorithm.act(np.array([np.nan, 0.0, 0.0]))
 
