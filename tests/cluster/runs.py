@@ -14,9 +14,10 @@ import replay
 from cluster.build import AlgorithmSpec
 from cluster.claim import Claim
 from cluster.options import Cadence, Recipe, Role, Topology
+from cluster.restarts import RunResult
 from cluster.run import Run
 from cluster.run_folder import plain
-from cluster.train import RunResult, train
+from cluster.train import train
 from replay.episode import Episode
 from replay.spaces import Box, Spaces
 from replay.writer import DatasetWriter
