@@ -75,9 +75,15 @@ def choose(uniform: np.ndarray, mass: np.ndarray) -> np.ndarray:
 
 def check_address(seed: Any, stream: Any, sequence: Any) -> None:
     """Raises `DataError` for what is no address of random words."""
+    if (
+        type(seed) is type(stream) is type(sequence) is int
+        and 0 <= seed <= _LARGEST
+        and 0 <= stream <= _STREAMS
+        and 0 <= sequence <= _LARGEST
+    ):
+        return  # which says the same in a tenth of the time
     for name, value, most in (("seed", seed, _LARGEST), ("stream", stream, _STREAMS), ("sequence", sequence, _LARGEST)):
-        if not (type(value) is int and 0 <= value <= most):  # which says the same in a tenth of the time
-            check_whole(name, value, 0, most)
+        check_whole(name, value, 0, most)
 
 
 def check_count(what: str, count: Any) -> None:

@@ -212,7 +212,8 @@ def located(view: View, index: np.ndarray, weight: np.ndarray | None = None) -> 
     """The same, for whoever knows that the transitions are in the view."""
     episode = _episode_at(view, index)
     found = view.table.take(episode, 1)
-    found[:2] += index
+    found[0] += index
+    found[1] += index
     found[2] -= index
     return Rows(index, found[3], found[0], found[2], found[1], weight)
 
