@@ -32,12 +32,12 @@ def validation_view(datasets: Sequence[Weighted], recipe: Recipe) -> View | None
         return None
 
 
-def held_batches(logged: View | None, validation: View | None) -> int:
+def diagnostic_batches(logged: View | None, validation: View | None) -> int:
     """How many batches the learner keeps for its diagnoses."""
     return DIAGNOSTIC_BATCHES * sum(view is not None for view in (logged, validation))
 
 
-def hold_diagnostics(run: Run, actors: Actors) -> None:
+def keep_diagnostic_batches(run: Run, actors: Actors) -> None:
     """Give the learner fixed batches: a probe of the logs, and of their validation split, where there are any."""
     recipe = run.recipe
     for name, view, stream in (("probe", run.logged, PROBE), ("validation", run.validation, VALIDATION)):
@@ -54,6 +54,7 @@ def hold_diagnostics(run: Run, actors: Actors) -> None:
             )
             for number in range(DIAGNOSTIC_BATCHES)
         ]
-        held = actors.gather(concatenate_rows(draws))
+        gathered = actors.gather(concatenate_rows(draws))
         # Rank 0 diagnoses for all.
-        actors.learners.get(actors.learners.ask("hold", name, recipe.batch_size, held.assembly, *held.parts))
+        kept = actors.learners.ask("keep_batches", name, recipe.batch_size, gathered.assembly, *gathered.parts)
+        actors.learners.get(kept)

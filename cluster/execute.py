@@ -10,7 +10,7 @@ from cluster.actors import Actors
 from cluster.backends.backend import LearnerDiedError
 from cluster.backends.placement import make_backend
 from cluster.checks import check_actors, check_same_machine
-from cluster.diagnostics import hold_diagnostics
+from cluster.diagnostics import keep_diagnostic_batches
 from cluster.errors import RunError
 from cluster.restarts import RunResult, run_with_restarts
 from cluster.resume import identity, machines
@@ -33,7 +33,7 @@ def execute(run: Run, source: Callable[[Run, Actors], Source]) -> RunResult:
             machine = check_actors(actors, allow_mixed=mixed)
             step = 0 if run.start is None else run.start.step
             history = machines(run.folder.config, claim.before, step, machine, allow_mixed=mixed)
-            hold_diagnostics(run, actors)
+            keep_diagnostic_batches(run, actors)
         except LearnerDiedError as error:
             raise RunError(
                 f"{run.folder.path}: an actor died before the run began ({error}). Find out why (memory?), then give "
@@ -47,7 +47,7 @@ def execute(run: Run, source: Callable[[Run, Actors], Source]) -> RunResult:
             """Start dead learners anew, and refuse them on another kind of machine."""
             actors.restart_learners()
             check_same_machine(actors, machine, allow_mixed=mixed)
-            hold_diagnostics(run, actors)
+            keep_diagnostic_batches(run, actors)
 
         with source(run, actors) as rows:
             return run_with_restarts(run, actors, rows, renew=renew)

@@ -16,7 +16,7 @@ from cluster.build import AlgorithmSpec
 from cluster.checks import acts_towards, check_algorithm, check_environment, check_interaction, rows_here
 from cluster.claim import Claim
 from cluster.datasets import Weighted, describe_dataset, open_datasets, places
-from cluster.diagnostics import held_batches, validation_view
+from cluster.diagnostics import diagnostic_batches, validation_view
 from cluster.errors import RunError
 from cluster.execute import execute
 from cluster.footprint import check_batches, check_environments
@@ -83,7 +83,7 @@ def finetune(
         if recipe.imagine_every is not None:
             raise RunError("--imagine-every: transitions are imagined in runs on logs alone; leave it out.")
         validation = validation_view(datasets, recipe)
-        check_batches(recipe, topology, spaces, algorithm, logged, held=held_batches(logged, validation))
+        check_batches(recipe, topology, spaces, algorithm, logged, held=diagnostic_batches(logged, validation))
         check_environments(online, topology)
         exploration = Exploration(online.noise, online.random_probability)
         patience = patience_with(topology, "finetune", run)

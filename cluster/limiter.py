@@ -11,7 +11,7 @@ from typing import Annotated
 
 from cluster import ranges
 from cluster.errors import RunError
-from cluster.settings import hold, option
+from cluster.settings import check_settings, option
 from replay.ranges import Range
 
 _ROUNDING = 1e-6
@@ -34,7 +34,7 @@ class SamplesToInserts:
     """Environment steps by which either may be ahead."""
 
     def __post_init__(self) -> None:
-        hold(self, lambda name: option("learning_starts" if name == "start" else name))
+        check_settings(self, lambda name: option("learning_starts" if name == "start" else name))
 
     def check(self, chunk_steps: int, rollout_steps: int) -> None:
         """Raises `RunError` for bounds between which both could wait for each other, for ever.

@@ -15,7 +15,17 @@ from cluster import ranges
 from cluster.errors import RunError
 from cluster.limiter import SamplesToInserts, gradient_steps
 from cluster.schedule import Schedule
-from cluster.settings import ADDRESS, DEVICE, EXPRESSION, NAME, PATH, VECTORIZATION, Flag, Held, hold
+from cluster.settings import (
+    ADDRESS,
+    DEVICE,
+    EXPRESSION,
+    NAME,
+    PATH,
+    VECTORIZATION,
+    CheckedSettings,
+    Flag,
+    check_settings,
+)
 from replay.ranges import Range
 
 HIDDEN = Flag(shown=False)
@@ -75,7 +85,7 @@ class Recipe:
     """How many threads each process computes with."""
 
     def __post_init__(self) -> None:
-        hold(self)
+        check_settings(self)
         if self.chunk_steps % self.label_reuse:
             raise RunError(
                 f"--label-reuse: {self.label_reuse} does not divide --chunk-steps {self.chunk_steps}; "
@@ -163,7 +173,7 @@ class OnlineRecipe:
     """Episodes of a lower return are not sampled from."""
 
     def __post_init__(self) -> None:
-        hold(self)
+        check_settings(self)
         if self.final_share is not None and self.share is None:
             raise RunError("--final-share: needs a --share to begin with; found all.")
         if self.learning_starts >= self.env_steps:
@@ -205,7 +215,7 @@ class Role:
     """Custom Ray resources, to pin a role to a kind of node."""
 
     def __post_init__(self) -> None:
-        hold(self, str)
+        check_settings(self, str)
         for name, amount in {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, **self.resources}.items():
             if 0.0 < amount < ranges.LEAST_SHARE:
                 raise RunError(
@@ -251,7 +261,7 @@ class Topology:
     as failed. After a minute a note says where it hangs."""
 
     def __post_init__(self) -> None:
-        hold(self)
+        check_settings(self)
         if self.serial and self.learners.count > 1:
             raise RunError("--learners: several learners are several processes; leave out --serial.")
         if self.replay_shards.count < 1 or self.learners.count < 1:
@@ -259,7 +269,7 @@ class Topology:
 
 
 @dataclass(frozen=True)
-class Cadence(Held):
+class Cadence(CheckedSettings):
     """When a run reports and saves, in gradient steps; each falls on the next chunk boundary. Never changes results."""
 
     log_every: ranges.StepsOrNone = 500

@@ -1,7 +1,7 @@
 """Settings of a run and options of a command: held to what their annotations declare, and read from text.
 
-A field says what it may be: `Annotated[int, Range(1, 1_024)]`, or `Annotated[str, RUN_FOLDER]`. `hold` compares a
-record with that, wherever its values come from: a command line, a file, Python.
+A field says what it may be: `Annotated[int, Range(1, 1_024)]`, or `Annotated[str, RUN_FOLDER]`. `check_settings`
+compares a record with that, wherever its values come from: a command line, a file, Python.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from replay.ranges import check_fields, expected, fits, hints, range_of, shown
 _LAST_SEED = int(span.most if (span := range_of(ranges.Seed)) else 0)
 
 
-def hold(record: Any, name: Callable[[str], str] | None = None) -> None:
+def check_settings(record: Any, name: Callable[[str], str] | None = None) -> None:
     """Raises `RunError` for a field of a dataclass that is not of its annotated type, out of its range, or text of
     another kind than it declares. `name` makes what messages call a field of its name; by default its option."""
     kinds = hints(type(record))
@@ -36,7 +36,7 @@ def hold(record: Any, name: Callable[[str], str] | None = None) -> None:
                 held.check(entry, called(field))
 
 
-class Held:
+class CheckedSettings:
     """A dataclass of settings that is held to its annotations as soon as it is made. Raises `RunError`."""
 
     positional = ""
@@ -44,7 +44,7 @@ class Held:
 
     def __post_init__(self) -> None:
         kinds = hints(type(self))
-        hold(self, lambda name: name.upper() if name == self.positional else option(name, kinds[name]))
+        check_settings(self, lambda name: name.upper() if name == self.positional else option(name, kinds[name]))
 
 
 def check_seeds(seed: int, episodes: int) -> None:

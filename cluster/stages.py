@@ -24,7 +24,7 @@ from cluster.build import AlgorithmSpec
 from cluster.checkpoint import Arrays, Checkpoint
 from cluster.errors import RunError
 from cluster.run_folder import RunFolder
-from cluster.settings import CHECKPOINT, NAME, PATH, WHOLE, Held, Text, init_of, step_of
+from cluster.settings import CHECKPOINT, NAME, PATH, WHOLE, CheckedSettings, Text, init_of, step_of
 from learners.algorithm import Algorithm
 from learners.errors import LearnerError
 
@@ -32,7 +32,7 @@ _HASH = Text("a sha256, or nothing", lambda text: len(text) == 64)
 
 
 @dataclass(frozen=True)
-class Stage(Held):
+class Stage(CheckedSettings):
     """A part of another run that a run begins with."""
 
     name: Annotated[str, NAME]

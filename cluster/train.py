@@ -16,7 +16,7 @@ from cluster.build import AlgorithmSpec
 from cluster.checks import acts_towards, check_algorithm, check_drawing, check_environment, rows_here
 from cluster.claim import Claim
 from cluster.datasets import describe_dataset, open_datasets, places
-from cluster.diagnostics import held_batches, validation_view
+from cluster.diagnostics import diagnostic_batches, validation_view
 from cluster.errors import RunError
 from cluster.execute import execute
 from cluster.footprint import check_batches
@@ -68,7 +68,7 @@ def train(
         for part in (view, validation):
             if part is not None:
                 check_drawing(part, recipe, algorithm.requires)
-        check_batches(recipe, topology, view.spaces, algorithm, view, held=held_batches(view, validation))
+        check_batches(recipe, topology, view.spaces, algorithm, view, held=diagnostic_batches(view, validation))
         reference_scores = datasets[0][0].reference_scores if len(datasets) == 1 else None
         evaluation = None
         if environment is not None:

@@ -14,14 +14,14 @@ from cluster import ranges
 from cluster.commands import options as shared
 from cluster.commands.output import print_lines, progress
 from cluster.errors import RunError
-from cluster.settings import CHECKPOINT, JSON_TEXT, NAME, NEW_FOLDER, PATH, Held, check_seeds
+from cluster.settings import CHECKPOINT, JSON_TEXT, NAME, NEW_FOLDER, PATH, CheckedSettings, check_seeds
 
 if TYPE_CHECKING:
     from envs import EnvSpec, Policy
 
 
 @dataclass(frozen=True)
-class Collect(Held):
+class Collect(CheckedSettings):
     """Record episodes of a random, scripted or trained policy as a dataset."""
 
     env: Annotated[str, NAME, tyro.conf.arg(metavar="ENV")]

@@ -13,11 +13,11 @@ from cluster import ranges
 from cluster.commands import options as shared
 from cluster.commands.output import print_lines, progress
 from cluster.errors import RunError
-from cluster.settings import CHECKPOINT, JSON_TEXT, NAME, PATH, POLICY_DEVICE, Held, check_seeds
+from cluster.settings import CHECKPOINT, JSON_TEXT, NAME, PATH, POLICY_DEVICE, CheckedSettings, check_seeds
 
 
 @dataclass(frozen=True)
-class Evaluate(Held):
+class Evaluate(CheckedSettings):
     """Score a trained policy in an environment. The same seed gives the same episodes."""
 
     positional = "run"

@@ -15,12 +15,12 @@ from cluster import ranges
 from cluster.commands import options as shared
 from cluster.commands.output import print_lines, progress
 from cluster.errors import RunError
-from cluster.settings import FUNCTION, NAME, NEW_FOLDER, SOURCE, SUCCESS_TIMING, Held
+from cluster.settings import FUNCTION, NAME, NEW_FOLDER, SOURCE, SUCCESS_TIMING, CheckedSettings
 from replay.ranges import Range
 
 
 @dataclass(frozen=True)
-class Ingest(Held):
+class Ingest(CheckedSettings):
     """Make a dataset from logs in another format.
 
     SOURCE is minari:ID, ogbench:FILE.npz, hdf5:FILE, parquet:GLOB or a dataset folder. The dataset is whole or not

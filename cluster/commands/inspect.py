@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import tyro
 
 from cluster.commands import options as shared
-from cluster.settings import PATH, Held
+from cluster.settings import PATH, CheckedSettings
 
 
 @dataclass(frozen=True)
-class Inspect(Held):
+class Inspect(CheckedSettings):
     """Show what is in a dataset, and check that it is whole."""
 
     positional = "dataset"

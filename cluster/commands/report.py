@@ -11,11 +11,11 @@ import tyro
 
 from cluster.commands import options as shared
 from cluster.commands.output import print_lines
-from cluster.settings import PATH, Held
+from cluster.settings import PATH, CheckedSettings
 
 
 @dataclass(frozen=True)
-class Report(Held):
+class Report(CheckedSettings):
     """Write a run's curves and facts as one HTML page, report.html in its folder, that needs nothing else."""
 
     positional = "run"

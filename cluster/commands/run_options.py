@@ -20,7 +20,7 @@ from cluster.commands.options import parse as parse_options
 from cluster.effects import Situation
 from cluster.errors import RunError
 from cluster.options import Cadence, Recipe, Role, Topology
-from cluster.settings import INIT, JSON_TEXT, NAME, PATH, RUN_FOLDER, STEP, Flag, Held, option, real_number
+from cluster.settings import INIT, JSON_TEXT, NAME, PATH, RUN_FOLDER, STEP, CheckedSettings, Flag, option, real_number
 from replay.ranges import Range, expected, fits, hints, shown
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Place(Held):
+class Place(CheckedSettings):
     """Which run it is, and where it begins."""
 
     run: Annotated[str, RUN_FOLDER, Flag(metavar="RUN")]
@@ -48,7 +48,7 @@ class Place(Held):
 
 
 @dataclass(frozen=True)
-class Environment(Held):
+class Environment(CheckedSettings):
     """Where the policy acts."""
 
     env: Annotated[str | None, NAME, Flag(metavar="ENV")] = None

@@ -166,7 +166,7 @@ class Learner:
 
     # --- Diagnostics ---
 
-    def hold(self, name: str, size: int, assembly: Assembly, *parts: Packed) -> None:
+    def keep_batches(self, name: str, size: int, assembly: Assembly, *parts: Packed) -> None:
         """Keep a fixed set of batches of `size` rows, under a name, for `diagnose`."""
         batch = assemble(assembly, parts)
         self._fixed[name] = [
@@ -175,7 +175,7 @@ class Learner:
         ]
 
     def diagnose(self) -> dict[str, dict[str, float]]:
-        """By name, the means of the algorithm's diagnostics over the batches held."""
+        """By name, the means of the algorithm's diagnostics over the batches that are kept."""
         return {
             name: process.as_floats(_mean([self._algorithm.diagnostics(batch) for batch in batches]))
             for name, batches in self._fixed.items()
