@@ -22,6 +22,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     return Material(home / "offline" / "data", home / "offline" / "run", home / "online" / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_it_is_refused(subject: str, material: Material, tmp_path: Path) -> None:
     found = {}

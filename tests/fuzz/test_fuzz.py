@@ -20,6 +20,7 @@ def fuzz(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_no_mutated_input_ends_badly() -> None:
     """All targets, a few mutations each; `make fuzz` tries thousands."""
     done = fuzz("--mutations", "200", "--seconds", "120", "--hang", "60")
