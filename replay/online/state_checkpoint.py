@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,10 +82,13 @@ def write_checkpoint(folder: Path, checkpoint: StateCheckpoint) -> None:
     with private_file(path) as file:
         file.write(hashlib.sha256(content).hexdigest().encode() + b"\n")
         file.write(content)
-    for other in _names(folder):
-        if other != path:
-            with suppress(OSError):
-                other.unlink()
+    _remove(other for other in _names(folder) if other != path)
+
+
+def remove_older(folder: Path) -> None:
+    """Remove all but the newest: those that a writer left which was killed before it could. Whoever calls it holds the
+    store's lock."""
+    _remove(_names(folder)[1:])
 
 
 def read_checkpoints(folder: Path, store: str) -> Iterator[StateCheckpoint]:
@@ -110,6 +113,12 @@ def checkpoint_name(position: Position) -> str:
 
 def ignored(path: Path, why: str) -> None:
     logger.warning("%s: is left aside (%s); the journal is read from its beginning.", path, why)
+
+
+def _remove(checkpoints: Iterable[Path]) -> None:
+    for path in checkpoints:
+        with suppress(OSError):  # nothing rests on them, nor on their end
+            path.unlink()
 
 
 def _names(folder: Path) -> list[Path]:

@@ -38,7 +38,7 @@ from replay.new_folder import NewFolder, disk_error
 from replay.online.eviction import Eviction, evicted
 from replay.online.journal import JOURNAL, STORE, JournalWriter
 from replay.online.reader import OnlineReader
-from replay.online.state_checkpoint import NAMES, write_checkpoint
+from replay.online.state_checkpoint import NAMES, remove_older, write_checkpoint
 from replay.online.store_state import FORMAT, SEGMENTS, VERSION, StoreState, segment_name
 from replay.shard import ShardFile
 from replay.spaces import Box, Spaces
@@ -96,6 +96,7 @@ class OnlineStore:
             self._journal.cut()
             self._remove_uncommitted()
             remove_private(self.path, NAMES)
+            remove_older(self.path)
         except BaseException as error:
             self._lock.release()
             if isinstance(error, OSError):

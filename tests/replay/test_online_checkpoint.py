@@ -293,3 +293,17 @@ def test_the_state_of_an_interrupted_record_is_not_saved(tmp_path, often, monkey
     assert not checkpoints(store.path)
     assert json.loads((store.path / "journal.jsonl").read_text().splitlines()[-1])["record"]["insert"]["segment"] == 2
     assert OnlineReader(store.path).ids == ("e0", "e1", "e2")
+
+
+def test_a_writer_removes_what_one_that_was_killed_left(tmp_path):
+    """Killed after a checkpoint had its name, and before those from before were removed."""
+    path = tmp_path / "online"
+    with OnlineStore.create(path, SPACES, provenance={}) as store:
+        store.insert([("first", make_episode(0, 3))])
+    older = path / "state-000000000-00000000.checkpoint"
+    older.write_bytes(b"of before")
+    newer = path / "state-000000001-00000000.checkpoint"
+    newer.write_bytes(b"damaged, and all the same the newest")
+    OnlineStore(path).close()
+    assert not older.exists()
+    assert newer.exists()
