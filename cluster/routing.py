@@ -6,7 +6,7 @@ call to each node that holds some of its rows, to the node's actors in turn, how
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cluster.serialization import Packed, unpack, unpack_observation
-from replay.batch import Batch, concatenate
+from replay.batch import Batch, concatenate, joined_observations
 from replay.rows import Rows
 
 
@@ -102,17 +102,7 @@ def assemble(assembly: Assembly, parts: Sequence[Packed]) -> Batch[Any]:
     batch = concatenate([unpack(part) for part in parts[:asked]])
     if assembly.order is not None:
         batch = batch.take(assembly.order)
-    return replace(batch, goal=_goals(assembly, parts[asked:])) if assembly.goals else batch
-
-
-def _goals(assembly: Assembly, parts: Sequence[Packed]) -> Any:
-    """Their observations, (B, …) or a dictionary of them."""
-    found = [unpack_observation(part) for part in parts]
-
-    def joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-        whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        return whole if assembly.goal_order is None else whole[assembly.goal_order]
-
-    if isinstance(found[0], Mapping):
-        return {name: joined([part[name] for part in found]) for name in found[0]}
-    return joined(found)
+    if not assembly.goals:
+        return batch
+    goals = [unpack_observation(part) for part in parts[asked:]]
+    return replace(batch, goal=joined_observations(goals, assembly.goal_order))

@@ -44,11 +44,9 @@ def pack_observation(observation: Any) -> Packed:
 def unpack_observation(message: Packed) -> Any:
     """The observation again, its arrays views of the bytes."""
     found = _unpack(message)
-    return (
-        found.get(_OBSERVATION)
-        if _OBSERVATION in found
-        else {name.removeprefix(f"{_OBSERVATION}."): part for name, part in found.items()}
-    )
+    if _OBSERVATION in found:
+        return found[_OBSERVATION]
+    return {name.removeprefix(f"{_OBSERVATION}."): part for name, part in found.items()}
 
 
 def pack_goals(goals: Rows) -> Packed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -221,6 +221,18 @@ def concatenate(parts: list[Batch[np.ndarray]]) -> Batch[np.ndarray]:
         parts = [part if part.reward.shape[1] == length else _lengthened(part, length) for part in parts]
     columns = [dict(part.columns()) for part in parts]
     return Batch.of({name: np.concatenate([column[name] for column in columns]) for name in columns[0]}, parts[0].key)
+
+
+def joined_observations(parts: Sequence[Any], order: np.ndarray | None) -> Any:
+    """Observations, arrays or dictionaries of them, one after the other, and then in that order, where one is given."""
+
+    def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        return whole if order is None else whole[order]
+
+    if isinstance(parts[0], Mapping):
+        return {name: joined([part[name] for part in parts]) for name in parts[0]}
+    return joined(parts)
 
 
 def _lengthened(batch: Batch[np.ndarray], length: int) -> Batch[np.ndarray]:

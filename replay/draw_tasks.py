@@ -13,12 +13,12 @@ from replay.ranges import shown
 from replay.records import listed
 from replay.rows import Rows
 from replay.tasks import Tasks
-from replay.view import View
+from replay.view import View, episode_at
 
 
 def with_tasks(view: View, rows: Rows, tasks: Tasks, *, seed: int, stream: int, sequence: int) -> Rows:
     """The rows with `task`: that of their episode, or any other where a row impersonates."""
-    task = own_tasks(view, tasks)[np.searchsorted(view.ends, rows.index, "right")]
+    task = own_tasks(view, tasks)[episode_at(view, rows.index)]
     if tasks.impersonation:
         swapped, other = uniforms(seed, TASKS + stream, sequence, 2 * len(rows)).reshape(2, -1)
         count = len(tasks.names)

@@ -210,7 +210,7 @@ def locate(view: View, index: np.ndarray, weight: np.ndarray | None = None) -> R
 
 def located(view: View, index: np.ndarray, weight: np.ndarray | None = None) -> Rows:
     """The same, for whoever knows that the transitions are in the view."""
-    episode = _episode_at(view, index)
+    episode = episode_at(view, index)
     found = view.table.take(episode, 1)
     found[0] += index
     found[1] += index
@@ -218,7 +218,7 @@ def located(view: View, index: np.ndarray, weight: np.ndarray | None = None) -> 
     return Rows(index, found[3], found[0], found[2], found[1], weight)
 
 
-def _episode_at(view: View, index: np.ndarray) -> np.ndarray:
+def episode_at(view: View, index: np.ndarray) -> np.ndarray:
     """`searchsorted(ends, index, "right")`: the episode that each transition lies in, int64 (B,).
 
     A binary search misses the cache at most of its steps where there are many episodes. The guide leads to the first
@@ -247,7 +247,7 @@ def permanent_ids(view: View, index: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
     Of an online store, the episode is the place among the live ones: `OnlineReader.live` has its number.
     """
-    position = _episode_at(view, index)
+    position = episode_at(view, index)
     return view.dataset[position], view.episode[position], index - view.starts[position]
 
 

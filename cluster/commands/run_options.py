@@ -132,9 +132,8 @@ def read_options(
     group named as it. `unshown` are fields of a group that are no options of this command.
     """
     parts = {name: getattr(default, name) for name in titles}
-    parts["recipe"] = replace(
-        parts["recipe"], datasets=()
-    )  # those that are given take their place, and do not join them
+    # Datasets that are given take the place of these, and do not join them.
+    parts["recipe"] = replace(parts["recipe"], datasets=())
     if default.knobs is not None:
         parts["knobs"], titles = default.knobs, {**titles, "knobs": parts["recipe"].algorithm}
     drafts = {

@@ -14,7 +14,7 @@ from learners.algorithm import Observation
 from learners.base import randomness
 from learners.base.acting_state import ActingState, beginnings, play, remember
 from learners.base.encoding import Encoding
-from learners.base.observations import ObservationCheck
+from learners.base.observations import ObservationCheck, observations_in
 from learners.errors import LearnerError
 from learners.networks.conditioning import Conditioning
 from learners.networks.encoders import Features, rows_of
@@ -69,11 +69,11 @@ class Acting:
             raise LearnerError("act: deterministic=False needs key=(seed, sequence) to draw its noise from.")
         drawn = None if deterministic else key
         batch, single = self.check_observation(observation)
-        beside = self._goal(goal, _rows(batch)), self._task(task)
+        beside = self._goal(goal, observations_in(batch)), self._task(task)
         if not (self._history or self._chunk):
             found = self._decide(policy, batch, None, beside, drawn)
             return (found[0] if single else found), state
-        begins = beginnings(first, state, _rows(batch))
+        begins = beginnings(first, state, observations_in(batch))
         before: ActingState = ActingState() if state is None else state
         past, plan, mask = None, None, None
         if self._history:
@@ -121,8 +121,10 @@ class Acting:
             batch, _ = self.check_observation(goal)
         except LearnerError as error:
             raise LearnerError(str(error).replace("act:", "act: goal:", 1)) from error
-        if _rows(batch) not in (1, rows):
-            raise LearnerError(f"act: goal: found {_rows(batch)} for {rows} observations, expected 1 or {rows}.")
+        if observations_in(batch) not in (1, rows):
+            raise LearnerError(
+                f"act: goal: found {observations_in(batch)} for {rows} observations, expected 1 or {rows}."
+            )
         return self._encoding.normalised(batch)
 
     def _task(self, task: str | None) -> Tensor | None:
@@ -136,7 +138,3 @@ class Acting:
             found = "none" if task is None else shown(task)
             raise LearnerError(f"act: task: found {found}, expected one of {listed(known)}.")
         return torch.tensor([known.index(task)], device=self._device)
-
-
-def _rows(observation: Observation) -> int:
-    return len(next(iter(observation.values())) if isinstance(observation, dict) else observation)

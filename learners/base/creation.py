@@ -96,8 +96,8 @@ def create(
     are normalised by. `rows` are those of the batches that it will be trained on, where it will be.
 
     Raises `LearnerError` for an unknown name or knob, for a knob that is set and has no effect, for spaces the
-    algorithm cannot serve, and, before it takes any, for more memory than there is: of the
-    algorithm, and of a step on so many rows.
+    algorithm cannot serve, and, before it takes any, for more memory than there is: of the algorithm, and of a step on
+    so many rows.
     """
     algorithm = algorithm_class(name)
     known = {entry.name for entry in fields(algorithm.Config)}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from learners.algorithm import Observation
 from learners.base.encoding import Encoding
-from learners.base.observations import ObservationCheck
+from learners.base.observations import ObservationCheck, observations_in
 from learners.errors import LearnerError
 from learners.networks.encoders import Features
 from learners.networks.normaliser import Normaliser
@@ -37,7 +37,7 @@ class Density:
         """As `Algorithm.log_prob`, which says what is raised."""
         batch, single = self._check_observation(observation)
         features = self._encoding.embedded(self._encoding.features(batch))
-        rows = len(next(iter(batch.values())) if isinstance(batch, dict) else batch)
+        rows = observations_in(batch)
         encoded = self._normaliser.action(self._encoding.tensor(self._checked(action, rows, single)))
         found = policy_log_prob(features, encoded)
         if found is None:

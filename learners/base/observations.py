@@ -66,6 +66,11 @@ class ObservationCheck:
         return flat
 
 
+def observations_in(batch: Observation) -> int:
+    """How many there are in a batch (B, …), or in a dictionary of such arrays."""
+    return len(next(iter(batch.values())) if isinstance(batch, dict) else batch)
+
+
 def finite(observation: Any) -> tuple[Any, bool]:
     """An array, or a dictionary of arrays, with 0 in the place of what float32 cannot hold, NaN too; and whether there
     was any. What cannot be judged stays as it is, for `ObservationCheck`."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from replay.batch import Batch, Request, concatenate
+from replay.batch import Batch, Request, concatenate, joined_observations
 from replay.drawing import draw
 from replay.errors import DataError
 from replay.gather.addresses import Addresses, keep_freed_memory
@@ -165,7 +165,7 @@ class Store:
         found = parts[0][0]
         if len(parts) > 1 or self._open.bounded:
             back = np.argsort(np.concatenate(portions))
-            found = _joined([part for part, _ in parts], back)
+            found = joined_observations([part for part, _ in parts], back)
         for name, space in self._discrete.items():
             if name != "action":
                 check_choices(self.view, name, space, [found])
@@ -319,13 +319,6 @@ class Store:
         """Addresses in use are void once a file was opened or closed, and tables of them once there are more shards."""
         self._plan = self._observed = None
         self._plans.clear()
-
-
-def _joined(parts: list[Any], order: np.ndarray) -> Any:
-    """Observations one after the other, in that order."""
-    if isinstance(parts[0], dict):
-        return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
-    return np.concatenate(parts)[order]
 
 
 def sample(
